@@ -1,0 +1,1 @@
+//! A thick C shim over libdpdk and its declarations.

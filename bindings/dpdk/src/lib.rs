@@ -1,0 +1,1 @@
+//! Safe, owned wrappers over DPDK.

@@ -1,0 +1,1 @@
+//! Sealed shared memory: regions, a byte ring, a snapshot cell, descriptor passing.

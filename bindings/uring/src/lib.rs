@@ -1,0 +1,1 @@
+//! Batched UDP over io_uring.

@@ -1,0 +1,3 @@
+//! The roomlane command.
+
+fn main() {}

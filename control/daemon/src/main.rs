@@ -1,0 +1,3 @@
+//! The control process: directory, signalling, admin socket.
+
+fn main() {}

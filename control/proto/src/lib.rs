@@ -1,0 +1,1 @@
+//! The vocabulary shared by data plane, control plane and consoles: plain data.

@@ -1,0 +1,1 @@
+//! UserSig and PrivateMapKey: parse, verify, make.

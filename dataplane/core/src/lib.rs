@@ -1,0 +1,1 @@
+//! The shard core: a value that turns packets and commands into packets and events.

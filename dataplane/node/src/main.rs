@@ -1,0 +1,3 @@
+//! The data-plane process: workers, pins, rings, regions.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Ports: devices that move datagrams in bursts.

@@ -1,0 +1,1 @@
+//! SRTP and SRTCP: profiles, key derivation, index, replay, providers.

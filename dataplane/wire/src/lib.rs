@@ -1,0 +1,1 @@
+//! Wire formats, one file per format: checked views and emitters.

@@ -1,0 +1,3 @@
+//! The load generator, the sink and the report.
+
+fn main() {}
