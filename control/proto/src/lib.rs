@@ -2,9 +2,23 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+pub mod codec;
+pub mod command;
+pub mod counters;
 mod drop_reason;
+mod grant;
 mod id;
+pub mod link;
+mod list;
+pub mod region;
+pub mod snapshot;
 
 pub use addr::{Endpoint, Path};
+pub use command::{
+    CloseReason, Command, Event, Extension, ExtensionId, KeyMaterial, Label, OpenSession,
+    PublicationSpec, Quota, Refusal, SlotCodec, SlotSpec, SlotState, SrtpProfile,
+};
 pub use drop_reason::DropReason;
+pub use grant::{GrantRefusal, GrantWord, MediaKind, Privileges};
 pub use id::{CodecId, MemberNo, PublicationNo, RoomNo, SdkAppId, SessionId, ShardId};
+pub use list::List;

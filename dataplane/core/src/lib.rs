@@ -6,8 +6,10 @@
 
 pub mod buf;
 pub mod burst;
+pub mod io;
 pub mod time;
 
 pub use buf::{Buf, Pool};
 pub use burst::{BURST_MAX, Burst, Datagram, Endpoint, Path, TX_BURST_MAX, TxBurst};
+pub use io::{Io, RelayFeedback, RelayPacket};
 pub use time::{Duration, Instant, Now};

@@ -1,0 +1,149 @@
+//! What a shard and its worker count: fixed blocks of words that the stats region carries.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::DropReason;
+
+/// The stages of a shard's packet path, in their order.
+pub const STAGES: [&str; 8] =
+    ["classify", "lookup", "admit", "open", "inspect", "feedback", "route", "seal"];
+
+/// Buckets of the forwarding-latency histogram: bucket `i` counts turns that took less than `2^i`
+/// microseconds (and not less than half of it); the last takes the rest.
+pub const LATENCY_BUCKETS: usize = 24;
+
+/// Calls, packets and sampled cycles of one stage (as VPP's `show runtime`).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct StageCounters {
+    /// Bursts that reached the stage.
+    pub calls: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Cycles of the sampled calls.
+    pub sampled_cycles: u64,
+    /// Packets of the sampled calls.
+    pub sampled_packets: u64,
+}
+
+/// Everything one shard counts. Plain integers; readers get copies.
+///
+/// The books: `rx_packets = forwarded + done + dropped() + punted + steered`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ShardCounters {
+    /// Datagrams given to the shard.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Opened packets that went to at least one subscriber or shard.
+    pub forwarded: u64,
+    /// Opened packets that ended here: RTCP, or media nobody subscribes to.
+    pub done: u64,
+    /// Handed to the control daemon.
+    pub punted: u64,
+    /// Given unopened to another shard.
+    pub steered: u64,
+    /// Sealed RTP packets given to the port.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Authentic RTCP packets received.
+    pub rtcp_rx: u64,
+    /// RTCP packets sent.
+    pub rtcp_tx: u64,
+    /// Picture-loss requests received from subscribers.
+    pub pli_rx: u64,
+    /// Picture-loss requests sent to publishers, after merging and throttling.
+    pub pli_tx: u64,
+    /// Opened copies given to other shards.
+    pub relay_tx: u64,
+    /// Opened copies taken from other shards.
+    pub relay_rx: u64,
+    /// Events that did not fit in the event queue.
+    pub events_lost: u64,
+    /// Commands carried out.
+    pub commands: u64,
+    /// Commands refused.
+    pub commands_refused: u64,
+    /// Rooms open now.
+    pub rooms: u64,
+    /// Sessions open now.
+    pub sessions: u64,
+    /// Publications open now.
+    pub publications: u64,
+    /// Subscriptions (slots in use) now.
+    pub subscriptions: u64,
+    /// Calls, packets and cycles by stage.
+    pub stages: [StageCounters; STAGES.len()],
+    /// Received packets dropped, by reason.
+    pub drops: [u64; DropReason::COUNT],
+    /// Copies for a subscriber not sent, by reason.
+    pub egress_drops: [u64; DropReason::COUNT],
+}
+
+impl Default for ShardCounters {
+    fn default() -> Self {
+        zerocopy::FromZeros::new_zeroed()
+    }
+}
+
+impl ShardCounters {
+    /// Received packets dropped, all reasons.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Whether every received packet is accounted for.
+    pub fn balances(&self) -> bool {
+        self.rx_packets == self.forwarded + self.done + self.dropped() + self.punted + self.steered
+    }
+}
+
+/// What the loop around a shard counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WorkerCounters {
+    /// The core it is pinned to, read back from the kernel; `u64::MAX` when not pinned.
+    pub core: u64,
+    /// The worker that does this worker's I/O (its own index when it has a queue).
+    pub io_worker: u64,
+    /// Nanoseconds of the monotonic clock at the last publication.
+    pub heartbeat_ns: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns without any work.
+    pub idle_turns: u64,
+    /// Nanoseconds spent in turns with work.
+    pub busy_ns: u64,
+    /// Nanoseconds spent asleep.
+    pub asleep_ns: u64,
+    /// Shards replaced after a panic.
+    pub restarts: u64,
+    /// Buffers out of the pool.
+    pub bufs_in_use: u64,
+    /// Buffers the pool has.
+    pub bufs_total: u64,
+    /// Datagrams from the port.
+    pub port_rx_packets: u64,
+    /// Their payload bytes.
+    pub port_rx_bytes: u64,
+    /// Datagrams to the port.
+    pub port_tx_packets: u64,
+    /// Their payload bytes.
+    pub port_tx_bytes: u64,
+    /// ARP, NDP and ping answers.
+    pub port_answered: u64,
+    /// Turns with work, by duration (see [`LATENCY_BUCKETS`]).
+    pub turn_latency: [u64; LATENCY_BUCKETS],
+    /// Packets dropped below UDP or on the way out, by reason.
+    pub port_drops: [u64; DropReason::COUNT],
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        zerocopy::FromZeros::new_zeroed()
+    }
+}
