@@ -1,1 +1,31 @@
-//! SRTP and SRTCP: profiles, key derivation, index, replay, providers.
+//! SRTP and SRTCP: profiles, key derivation, packet index, replay window, providers
+//! (RFC 3711, RFC 6188, RFC 7714).
+//!
+//! Plain computation: no I/O, no clock, no randomness, no allocation in seal and open. The caller
+//! keeps the order that makes it safe: [`ReplayWindow::estimate`], [`ReplayWindow::check`],
+//! [`Provider::open_many`], and only for what opened [`ReplayWindow::commit`].
+//!
+//! Start reading at [`Provider`]; keys come from [`MasterKey`] through [`Inbound`] and
+//! [`Outbound`].
+#![forbid(unsafe_code)]
+
+pub mod index;
+mod kdf;
+mod key;
+mod profile;
+mod provider;
+mod replay;
+mod transform;
+
+pub use index::{EgressIndex, EgressRtcpIndex, PacketIndex, RocState, RtcpIndex};
+pub use kdf::session_keys;
+pub use key::{KeyError, KeyMaterial, MasterKey, SessionKeys};
+pub use profile::{MASTER_LEN_MAX, OVERHEAD_MAX, Profile, UnknownProfile};
+#[cfg(feature = "null")]
+pub use provider::NullProvider;
+pub use provider::{
+    AesGcmProvider, OpenError, OpenJob, Plaintext, Provider, RTP_HEADER_MIN, RingProvider,
+    RtcpPeek, SealError, SealJob, peek_rtcp,
+};
+pub use replay::{REPLAY_WIDTH, RTCP_REPLAY_WIDTH, Replay, ReplayWindow, RtcpReplayWindow};
+pub use transform::{Inbound, Outbound};
