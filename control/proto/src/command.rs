@@ -175,6 +175,9 @@ pub struct OpenSession {
     pub room: RoomNo,
     /// Whose session it is; a member's own streams are not sent back to it.
     pub member: MemberNo,
+    /// Sessions of one WHIP or WHEP resource share it: their slots never show one stream twice, and
+    /// their streams share one clock. Unique per room.
+    pub resource: u32,
     /// Tenant, checked against the room's.
     pub app: SdkAppId,
     /// Rights, epoch and deadline.

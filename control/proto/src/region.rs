@@ -22,14 +22,18 @@ pub mod ledger {
     pub const SESSION: usize = 0;
     /// First SRTCP index that was never claimed for sending.
     pub const RTCP_CEILING: usize = 1;
-    /// Highest authenticated SRTCP index plus one.
-    pub const RTCP_HIGHEST: usize = 2;
-    /// Start of the egress part: per slot, the first index never claimed, then the last timestamp.
-    pub const EGRESS: usize = 3;
+    /// Start of the egress part: per slot, the first index never claimed, then the timestamp offset
+    /// (upper half) and the last timestamp (lower half).
+    pub const EGRESS: usize = 2;
     /// Start of the ingress part: per publication, highest authenticated index plus one.
     pub const INGRESS: usize = EGRESS + 2 * SLOTS_MAX;
+    /// Start of the SRTCP part: per sender, its SSRC (upper half) and its highest authenticated index
+    /// plus one.
+    pub const RTCP_INGRESS: usize = INGRESS + PUBLICATIONS_MAX;
+    /// Senders of SRTCP that a session remembers.
+    pub const RTCP_SOURCES: usize = 8;
     /// Words in use.
-    pub const USED: usize = INGRESS + PUBLICATIONS_MAX;
+    pub const USED: usize = RTCP_INGRESS + RTCP_SOURCES;
 
     const _: () = assert!(USED <= super::LEDGER_WORDS);
 }
