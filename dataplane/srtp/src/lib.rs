@@ -16,6 +16,9 @@ mod profile;
 mod provider;
 mod replay;
 mod transform;
+#[cfg(test)]
+#[path = "../tests/suite/vectors.rs"]
+mod vectors;
 
 pub use index::{EgressIndex, EgressRtcpIndex, PacketIndex, RocState, RtcpIndex};
 pub use kdf::session_keys;

@@ -11,9 +11,9 @@ pub const OVERHEAD_MAX: usize = 20;
 /// A protection profile: cipher, tag and key sizes (RFC 3711, RFC 7714).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Profile {
-    /// RFC 7714 section 14.2.
+    /// RFC 7714 section 14.1.
     AeadAes128Gcm,
-    /// RFC 7714 section 14.2.
+    /// RFC 7714 section 14.1.
     AeadAes256Gcm,
     /// RFC 4568 section 6.2.1, for older clients.
     AesCm128HmacSha1_80,
@@ -66,7 +66,7 @@ impl Profile {
         self.rtp_tag_len() + 4
     }
 
-    /// The name in `a=crypto` (RFC 4568 section 6.2, RFC 7714 section 14.2).
+    /// The name in `a=crypto` (RFC 4568 section 6.2, RFC 7714 section 14.1).
     pub const fn sdes_name(self) -> &'static str {
         match self {
             Profile::AeadAes128Gcm => "AEAD_AES_128_GCM",

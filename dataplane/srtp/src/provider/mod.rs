@@ -8,6 +8,8 @@ mod gcm;
 #[cfg(feature = "null")]
 mod null;
 mod suite;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "null")]
 pub use null::NullProvider;
