@@ -73,7 +73,7 @@ shim! {
     fn rl_thread_unregister();
     /// The calling thread's lcore id, -1 when it has none.
     fn rl_lcore_id() -> c_int;
-    /// `rte_pktmbuf_pool_create`; null and `*error` on failure.
+    /// `rte_pktmbuf_pool_create_by_ops` over a ring; null and `*error` on failure.
     fn rl_pool_create(name: *const c_char, mbufs: u32, cache: u32, data_room: u16, socket: c_int,
         error: *mut c_int) -> *mut RteMempool;
     /// `rte_mempool_free`: no buffer of the pool may be out, no thread inside one of its functions.

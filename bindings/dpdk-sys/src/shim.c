@@ -17,6 +17,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 #include <rte_telemetry.h>
 #include <rte_version.h>
 
@@ -199,13 +200,15 @@ int rl_lcore_id(void)
 
 /* ---- buffers ---- */
 
+/* Backed by a ring by name, whatever the platform's default: rl_pool_is_whole() reads that ring. */
 struct rte_mempool *rl_pool_create(const char *name, uint32_t mbufs, uint32_t cache,
 				   uint16_t data_room, int socket, int *error)
 {
 	struct rte_mempool *pool;
 
 	rte_errno = 0;
-	pool = rte_pktmbuf_pool_create(name, mbufs, cache, 0, data_room, socket);
+	pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, data_room, socket,
+					      "ring_mp_mc");
 	*error = pool != NULL ? 0 : minus_errno(-1);
 	return pool;
 }
@@ -226,7 +229,7 @@ uint32_t rl_pool_in_use(const struct rte_mempool *pool)
  */
 int rl_pool_is_whole(const struct rte_mempool *pool)
 {
-	return rte_mempool_ops_get_count(pool) == pool->size;
+	return rte_ring_count(pool->pool_data) == pool->size;
 }
 
 struct rte_mbuf *rl_mbuf_alloc(struct rte_mempool *pool)

@@ -20,4 +20,5 @@ fn rl_eal_cleanup_ends_what_rl_eal_init_began() {
     })
     .join()
     .unwrap();
+    std::fs::remove_dir(format!("/var/run/dpdk/roomlane-end-{}", std::process::id())).unwrap();
 }

@@ -22,6 +22,11 @@ fn prefix() -> String {
     format!("roomlane-shim-{}", std::process::id())
 }
 
+/// Where EAL of a root process keeps its sockets.
+fn runtime_dir() -> String {
+    format!("/var/run/dpdk/{}", prefix())
+}
+
 /// Waits for this test's turn; starts EAL once, without hugepages, on a thread of its own (it pins the
 /// thread it runs on).
 fn eal() -> MutexGuard<'static, ()> {
@@ -404,9 +409,9 @@ extern "C" fn answer(cmd: *const c_char, params: *const c_char, out: *mut RteTel
 fn ask(command: &str) -> String {
     let script = format!(
         "import socket,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\n\
-         s.connect('/var/run/dpdk/{}/dpdk_telemetry.v2')\ns.recv(1024)\ns.send(b'{command}')\n\
+         s.connect('{}/dpdk_telemetry.v2')\ns.recv(1024)\ns.send(b'{command}')\n\
          sys.stdout.write(s.recv(16384).decode())",
-        prefix()
+        runtime_dir()
     );
     let mut child = std::process::Command::new("python3")
         .args(["-c", &script])
@@ -429,4 +434,6 @@ fn rl_telemetry_register_answers_with_strings_and_dictionaries_on_the_socket() {
     }
     assert_eq!(ask("/roomlane/text,hello"), r#"{"/roomlane/text":"hello"}"#);
     assert_eq!(ask("/roomlane/dict"), r#"{"/roomlane/dict":{"rooms":7,"state":"up"}}"#);
+    // Nothing else needs the socket; EAL itself leaves the directory behind.
+    std::fs::remove_dir_all(runtime_dir()).unwrap();
 }
