@@ -28,24 +28,24 @@ impl Sum {
 
     /// The sum of the IPv4 pseudo header.
     pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, len: u32) -> Sum {
-        Sum::ZERO.add(&src.octets()).add(&dst.octets()).add_tail(protocol, len)
+        Sum::ZERO.with(&src.octets()).with(&dst.octets()).add_tail(protocol, len)
     }
 
     /// The sum of the IPv6 pseudo header.
     pub fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: Protocol, len: u32) -> Sum {
-        Sum::ZERO.add(&src.octets()).add(&dst.octets()).add_tail(protocol, len)
+        Sum::ZERO.with(&src.octets()).with(&dst.octets()).add_tail(protocol, len)
     }
 
     fn add_tail(self, protocol: Protocol, len: u32) -> Sum {
-        self.add(&len.to_be_bytes()).add(&[0, protocol.0])
+        self.with(&len.to_be_bytes()).with(&[0, protocol.0])
     }
 
-    /// Adds bytes; an odd last byte counts as if a zero byte followed.
+    /// The sum with `data` added; an odd last byte counts as if a zero byte followed.
     ///
     /// One's complement sums do not depend on byte order (RFC 1071 section 2 B), so 32-bit words are added
     /// as the machine reads them into 64 bits, which no packet overflows, and folded once at the end.
     #[inline]
-    pub fn add(self, data: &[u8]) -> Sum {
+    pub fn with(self, data: &[u8]) -> Sum {
         let (words, rest) = data.as_chunks::<4>();
         let mut sum = words.iter().fold(self.0, |sum, w| sum + u64::from(u32::from_ne_bytes(*w)));
         let mut last = [0; 4];
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071_section_3_sums_to_ddf2() {
         let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(Sum::ZERO.add(&data).fold(), 0xddf2);
-        assert_eq!(Sum::ZERO.add(&data).checksum(), 0x220d);
+        assert_eq!(Sum::ZERO.with(&data).fold(), 0xddf2);
+        assert_eq!(Sum::ZERO.with(&data).checksum(), 0x220d);
     }
 
     #[test]
@@ -125,9 +125,9 @@ mod tests {
         let data: Vec<u8> = (0..97u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect();
         for len in 0..data.len() {
             let want = by_the_book(&data[..len]);
-            assert_eq!(Sum::ZERO.add(&data[..len]).fold(), want, "{len}");
+            assert_eq!(Sum::ZERO.with(&data[..len]).fold(), want, "{len}");
             for split in (0..len).step_by(2) {
-                let sum = Sum::ZERO.add(&data[split..len]).add(&data[..split]);
+                let sum = Sum::ZERO.with(&data[split..len]).with(&data[..split]);
                 assert_eq!(sum.fold(), want, "{len} {split}");
             }
         }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn all_ones_of_the_largest_packet_do_not_overflow() {
         let data = vec![0xff; 65_536];
-        assert_eq!(Sum::ZERO.add(&data).fold(), 0xffff);
+        assert_eq!(Sum::ZERO.with(&data).fold(), 0xffff);
     }
 
     #[test]
@@ -148,10 +148,10 @@ mod tests {
     fn an_update_equals_a_new_sum() {
         let mut data = [0x45, 0x00, 0x00, 0x54, 0x00, 0x00, 0x40, 0x00, 0x40, 0x01, 0x12, 0x34];
         for new in [0u16, 1, 0x7fff, 0xfffe, 0xffff] {
-            let before = Sum::ZERO.add(&data).checksum();
+            let before = Sum::ZERO.with(&data).checksum();
             let old = u16::from_be_bytes([data[8], data[9]]);
             data[8..10].copy_from_slice(&new.to_be_bytes());
-            assert_eq!(update(before, old, new), Sum::ZERO.add(&data).checksum(), "{new}");
+            assert_eq!(update(before, old, new), Sum::ZERO.with(&data).checksum(), "{new}");
         }
     }
 

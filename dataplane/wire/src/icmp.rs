@@ -33,7 +33,7 @@ impl Family {
                 Sum::pseudo_v6(src, dst, Protocol::ICMPV6, len)
             }
         };
-        seed.add(message)
+        seed.with(message)
     }
 }
 

@@ -113,7 +113,7 @@ impl<T: AsRef<[u8]>> Ipv4<T> {
 
     /// Whether the header's checksum is right.
     pub fn has_valid_checksum(&self) -> bool {
-        Sum::ZERO.add(bytes::range(self.buffer.as_ref(), 0, self.header_len)).is_valid()
+        Sum::ZERO.with(bytes::range(self.buffer.as_ref(), 0, self.header_len)).is_valid()
     }
 
     /// Where the payload lies.
@@ -165,7 +165,7 @@ impl Ipv4Repr {
         bytes::put(out, 8, [self.ttl, self.protocol.0, 0, 0]);
         bytes::put(out, 12, self.src.octets());
         bytes::put(out, 16, self.dst.octets());
-        let sum = Sum::ZERO.add(out).checksum();
+        let sum = Sum::ZERO.with(out).checksum();
         bytes::put(out, 10, sum.to_be_bytes());
         Ok(HEADER_LEN)
     }

@@ -127,7 +127,7 @@ impl Ndp {
             bytes::put(out, FIXED_LEN, [option, 1]);
             bytes::put(out, FIXED_LEN + 2, mac.0);
         }
-        let sum = Sum::pseudo_v6(src, dst, crate::Protocol::ICMPV6, len as u32).add(out);
+        let sum = Sum::pseudo_v6(src, dst, crate::Protocol::ICMPV6, len as u32).with(out);
         bytes::put(out, 2, sum.checksum().to_be_bytes());
         Ok(len)
     }
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(len, message.message_len());
             assert_eq!(Ndp::parse(&out[..len]), Ok(message));
             let sum = Sum::pseudo_v6(ip(1), ip(2), crate::Protocol::ICMPV6, len as u32);
-            assert!(sum.add(&out[..len]).is_valid());
+            assert!(sum.with(&out[..len]).is_valid());
         }
     }
 

@@ -199,7 +199,9 @@ impl<'a> Raw<'a> {
             (TYPE_RTPFB, FMT_NACK) => Ok(Packet::Nack(Nack(feedback))),
             (TYPE_RTPFB, FMT_TRANSPORT_CC) => Ok(Packet::TransportCc(feedback)),
             (TYPE_PSFB, FMT_PLI) => Ok(Packet::Pli(feedback)),
-            (TYPE_PSFB, FMT_FIR) if fci.is_empty() || fci.len() % 8 != 0 => Err(Error::BadLength),
+            (TYPE_PSFB, FMT_FIR) if fci.is_empty() || !fci.len().is_multiple_of(8) => {
+                Err(Error::BadLength)
+            }
             (TYPE_PSFB, FMT_FIR) => Ok(Packet::Fir(Fir(feedback))),
             (TYPE_PSFB, FMT_APPLICATION) if fci.starts_with(b"REMB") => Ok(Packet::Remb(feedback)),
             (packet_type, count) => Ok(Packet::Other { packet_type, count, body: self.body }),

@@ -58,7 +58,7 @@ impl<T: AsRef<[u8]>> Udp<T> {
         }
         let datagram = bytes::range(self.buffer.as_ref(), 0, self.len);
         Sum::pseudo(src, dst, Protocol::UDP, self.len as u32)
-            .is_some_and(|sum| sum.add(datagram).is_valid())
+            .is_some_and(|sum| sum.with(datagram).is_valid())
     }
 
     /// Where the payload lies.
@@ -89,7 +89,7 @@ impl UdpRepr {
     #[inline]
     pub fn emit(&self, src: IpAddr, dst: IpAddr, datagram: &mut [u8]) -> Result<()> {
         let seed = self.emit_header(src, dst, datagram)?;
-        bytes::put(datagram, 6, seed.add(datagram).udp_checksum().to_be_bytes());
+        bytes::put(datagram, 6, seed.with(datagram).udp_checksum().to_be_bytes());
         Ok(())
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn a_sum_of_zero_is_sent_as_all_ones() {
         // Ports chosen so that everything else folds to all ones.
         let mut b = [0; 8];
-        let rest = Sum::pseudo(V4.0, V4.1, Protocol::UDP, 8).unwrap().add(&[0, 8]).fold();
+        let rest = Sum::pseudo(V4.0, V4.1, Protocol::UDP, 8).unwrap().with(&[0, 8]).fold();
         UdpRepr { src_port: !rest, dst_port: 0 }.emit(V4.0, V4.1, &mut b).unwrap();
         assert_eq!(b[6..], [0xff, 0xff]);
         assert!(Udp::new_checked(b).unwrap().has_valid_checksum(V4.0, V4.1));
@@ -178,7 +178,7 @@ mod tests {
     fn a_partial_checksum_is_completed_by_adding_the_datagram() {
         let mut b = *b"........hello";
         REPR.emit_partial(V4.0, V4.1, &mut b).unwrap();
-        let sum = Sum::ZERO.add(&b).udp_checksum();
+        let sum = Sum::ZERO.with(&b).udp_checksum();
         b[6..8].copy_from_slice(&sum.to_be_bytes());
         assert_eq!(b, datagram(V4));
     }
