@@ -219,7 +219,10 @@ mod tests {
         assert_eq!(codes.len(), Refusal::ALL.len());
         for refusal in Refusal::ALL {
             let code = refusal.code();
-            assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{code}");
+            assert!(
+                code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{code}"
+            );
             assert!(refusal.to_string().len() > 20, "{code}");
         }
     }
