@@ -9,6 +9,8 @@
 //! [`Outbound`].
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod index;
 mod kdf;
 mod key;

@@ -133,7 +133,7 @@ impl Plaintext<'_> {
 pub struct SealJob<'a, P: Provider> {
     pub(crate) key: &'a P::Key,
     pub(crate) ssrc: u32,
-    index: Option<EgressIndex>,
+    pub(crate) index: Option<EgressIndex>,
     pub(crate) header_len: usize,
     pub(crate) plaintext: Plaintext<'a>,
     pub(crate) out: &'a mut [u8],
@@ -192,11 +192,6 @@ impl<'a, P: Provider> SealJob<'a, P> {
         }
         Ok((index, len))
     }
-
-    #[cfg(feature = "audit")]
-    pub(crate) fn peek_index(&self) -> Option<PacketIndex> {
-        self.index.as_ref().map(EgressIndex::index)
-    }
 }
 
 /// SRTP and SRTCP by some cipher library. A type parameter of the shard core, never a trait object.
@@ -214,6 +209,30 @@ pub trait Provider: Sized {
     /// Seals each packet and sets each job's `result`.
     fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]);
 
+    /// The work of [`Provider::seal_rtcp`], with the key of the direction taken out.
+    ///
+    /// # Errors
+    /// As [`Provider::seal_rtcp`].
+    fn seal_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &Self::Key,
+        index: EgressRtcpIndex,
+        buf: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError>;
+
+    /// The work of [`Provider::open_rtcp`], with the key of the direction taken out.
+    ///
+    /// # Errors
+    /// As [`Provider::open_rtcp`].
+    fn open_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &Self::Key,
+        buf: &mut [u8],
+    ) -> Result<(usize, RtcpIndex), OpenError>;
+
     /// Seals the RTCP compound in `buf[..len]`; `buf` has [`Profile::rtcp_overhead`] bytes to
     /// spare. Returns the length of the SRTCP packet.
     ///
@@ -225,7 +244,9 @@ pub trait Provider: Sized {
         index: EgressRtcpIndex,
         buf: &mut [u8],
         len: usize,
-    ) -> Result<usize, SealError>;
+    ) -> Result<usize, SealError> {
+        self.seal_rtcp_with(outbound.profile(), &outbound.rtcp, index, buf, len)
+    }
 
     /// Opens the SRTCP packet that is the whole of `buf`, in place. Returns the length of the
     /// compound and its index, for the replay commit. The replay check comes before, with
@@ -237,7 +258,9 @@ pub trait Provider: Sized {
         &self,
         inbound: &Inbound<Self>,
         buf: &mut [u8],
-    ) -> Result<(usize, RtcpIndex), OpenError>;
+    ) -> Result<(usize, RtcpIndex), OpenError> {
+        self.open_rtcp_with(inbound.profile(), &inbound.rtcp, buf)
+    }
 }
 
 /// What an SRTCP packet says about itself before it is authenticated.

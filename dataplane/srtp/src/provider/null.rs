@@ -6,7 +6,6 @@ use super::{
 use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
-use crate::transform::{Inbound, Outbound};
 
 /// Moves lengths as the profile would, copies payloads, leaves the tag as it is and accepts
 /// every packet.
@@ -34,14 +33,14 @@ impl Provider for NullProvider {
         }
     }
 
-    fn seal_rtcp(
+    fn seal_rtcp_with(
         &self,
-        outbound: &Outbound<Self>,
+        profile: Profile,
+        _key: &Self::Key,
         index: EgressRtcpIndex,
         buf: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
-        let profile = outbound.profile();
         prepare_rtcp(profile, buf, len)?;
         let total = len + profile.rtcp_overhead();
         let at = match profile {
@@ -53,12 +52,13 @@ impl Provider for NullProvider {
         Ok(total)
     }
 
-    fn open_rtcp(
+    fn open_rtcp_with(
         &self,
-        inbound: &Inbound<Self>,
+        profile: Profile,
+        _key: &Self::Key,
         buf: &mut [u8],
     ) -> Result<(usize, RtcpIndex), OpenError> {
-        let peek = peek_rtcp(inbound.profile(), buf)?;
-        Ok((buf.len() - inbound.profile().rtcp_overhead(), peek.index))
+        let peek = peek_rtcp(profile, buf)?;
+        Ok((buf.len() - profile.rtcp_overhead(), peek.index))
     }
 }

@@ -10,7 +10,6 @@ use super::{
 use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
-use crate::transform::{Inbound, Outbound};
 
 /// AES-GCM by `ring`: the fastest of the libraries for whole packets, and the one that opens.
 pub type RingProvider = Suite<RingGcm>;
@@ -83,27 +82,29 @@ impl<G: Gcm> Provider for Suite<G> {
         }
     }
 
-    fn seal_rtcp(
+    fn seal_rtcp_with(
         &self,
-        outbound: &Outbound<Self>,
+        profile: Profile,
+        key: &Self::Key,
         index: EgressRtcpIndex,
         buf: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
-        let ssrc = prepare_rtcp(outbound.profile(), buf, len)?;
-        Ok(match &outbound.rtcp.0 {
+        let ssrc = prepare_rtcp(profile, buf, len)?;
+        Ok(match &key.0 {
             Cipher::Gcm(key) => key.seal_rtcp(ssrc, index.index(), buf, len),
             Cipher::Cm(key) => key.seal_rtcp(ssrc, index.index(), buf, len),
         })
     }
 
-    fn open_rtcp(
+    fn open_rtcp_with(
         &self,
-        inbound: &Inbound<Self>,
+        profile: Profile,
+        key: &Self::Key,
         buf: &mut [u8],
     ) -> Result<(usize, RtcpIndex), OpenError> {
-        let peek = peek_rtcp(inbound.profile(), buf)?;
-        let len = match &inbound.rtcp.0 {
+        let peek = peek_rtcp(profile, buf)?;
+        let len = match &key.0 {
             Cipher::Gcm(key) => key.open_rtcp(peek.ssrc, peek.index, buf)?,
             Cipher::Cm(key) => key.open_rtcp(peek.ssrc, peek.index, buf)?,
         };
