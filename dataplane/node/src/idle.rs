@@ -1,0 +1,75 @@
+//! What a worker does when there is nothing to do: spin a little, then sleep longer and longer.
+
+/// Turns without work before the first sleep.
+pub const SPIN_TURNS: u32 = 64;
+/// The first sleep, in nanoseconds.
+pub const SLEEP_MIN_NS: u64 = 50_000;
+/// The longest sleep, in nanoseconds: how late a command or a relayed packet may be noticed.
+pub const SLEEP_MAX_NS: u64 = 1_000_000;
+
+/// Whether a worker sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Poll {
+    /// Never.
+    Busy,
+    /// After [`SPIN_TURNS`] idle turns.
+    #[default]
+    Adaptive,
+}
+
+/// Decides after each turn how long to sleep.
+#[derive(Debug)]
+pub struct Idle {
+    poll: Poll,
+    turns: u32,
+    sleep_ns: u64,
+}
+
+impl Idle {
+    /// Awake.
+    pub fn new(poll: Poll) -> Self {
+        Idle { poll, turns: 0, sleep_ns: SLEEP_MIN_NS }
+    }
+
+    /// The turn had work.
+    pub fn worked(&mut self) {
+        self.turns = 0;
+        self.sleep_ns = SLEEP_MIN_NS;
+    }
+
+    /// The turn had none. How many nanoseconds to sleep; zero means not at all.
+    pub fn rested(&mut self) -> u64 {
+        if self.poll == Poll::Busy {
+            return 0;
+        }
+        self.turns = self.turns.saturating_add(1);
+        if self.turns <= SPIN_TURNS {
+            return 0;
+        }
+        let sleep_ns = self.sleep_ns;
+        self.sleep_ns = (sleep_ns * 2).min(SLEEP_MAX_NS);
+        sleep_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adaptive_worker_spins_then_sleeps_up_to_a_millisecond_and_work_wakes_it() {
+        let mut idle = Idle::new(Poll::Adaptive);
+        for _ in 0..2 {
+            assert!((0..SPIN_TURNS).all(|_| idle.rested() == 0));
+            let sleeps: Vec<u64> = (0..7).map(|_| idle.rested() / 1000).collect();
+            assert_eq!(sleeps, [50, 100, 200, 400, 800, 1000, 1000]);
+            idle.worked();
+        }
+    }
+
+    #[test]
+    fn a_busy_worker_never_sleeps() {
+        let mut idle = Idle::new(Poll::Busy);
+        assert!((0..10 * SPIN_TURNS).all(|_| idle.rested() == 0));
+    }
+}

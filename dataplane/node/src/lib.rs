@@ -1,0 +1,17 @@
+//! The data-plane process: workers, pins, rings, regions.
+//!
+//! A node is a worker per shard, each on its own core, and a thread that greets the control plane and
+//! hands out the stats region. Start reading at [`worker`].
+#![forbid(unsafe_code)]
+
+pub mod idle;
+pub mod ledger;
+pub mod link;
+pub mod mailbox;
+pub mod outside;
+pub mod pin;
+pub mod privileges;
+pub mod publish;
+pub mod regions;
+pub mod relay;
+pub mod worker;

@@ -1,0 +1,101 @@
+//! The outside of a shard, as its worker has it: the port, the ledger, the relay rings.
+
+use port::{Port, PortStats};
+use proto::{DropReason, ShardId};
+use roomlane_core::{Datagram, Instant, Io, RelayFeedback, RelayPacket, TxBurst};
+
+use crate::ledger::Ledger;
+use crate::relay::Relays;
+
+/// How long a datagram that the port does not accept is offered again, in nanoseconds.
+pub const TX_PATIENCE_NS: u64 = 50_000;
+
+/// What a shard reaches through [`Io`].
+pub struct Outside<P: Port> {
+    pub(crate) port: P,
+    pub(crate) relays: Relays,
+    tx: TxBurst<P::Buf>,
+    ledger: Ledger,
+    tx_full: u64,
+    now: Instant,
+}
+
+impl<P: Port> Outside<P> {
+    /// Around a port.
+    pub fn new(port: P, ledger: Ledger, relays: Relays) -> Self {
+        Outside { port, relays, tx: TxBurst::new(), ledger, tx_full: 0, now: Instant::default() }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Hands everything collected to the port. What it does not take within [`TX_PATIENCE_NS`] is
+    /// dropped and counted: it is sealed, and must not be sealed again.
+    pub(crate) fn flush(&mut self) {
+        if self.tx.is_empty() {
+            return;
+        }
+        self.port.tx_burst(self.now, &mut self.tx);
+        if self.tx.is_empty() {
+            return;
+        }
+        let patience_ends_ns = shm::clock::monotonic_ns() + TX_PATIENCE_NS;
+        while !self.tx.is_empty() && shm::clock::monotonic_ns() < patience_ends_ns {
+            if self.port.tx_burst(self.now, &mut self.tx) == 0 {
+                std::hint::spin_loop();
+            }
+        }
+        self.tx_full += self.tx.len() as u64;
+        for datagram in self.tx.drain(..) {
+            self.port.free(datagram.buf);
+        }
+    }
+
+    /// The port's drops, and those of this side of it.
+    pub(crate) fn drops(&self, stats: &PortStats) -> [u64; DropReason::COUNT] {
+        let mut drops = stats.drops;
+        drops[DropReason::TxFull as usize] += self.tx_full;
+        drops
+    }
+}
+
+impl<P: Port> Io for Outside<P> {
+    type Buf = P::Buf;
+
+    fn alloc(&mut self) -> Option<P::Buf> {
+        self.port.alloc()
+    }
+
+    fn free(&mut self, buf: P::Buf) {
+        self.port.free(buf);
+    }
+
+    fn send(&mut self, datagram: Datagram<P::Buf>) {
+        self.tx.push(datagram);
+        if self.tx.is_full() {
+            self.flush();
+        }
+    }
+
+    fn relay(&mut self, to: ShardId, packet: &RelayPacket<'_>) -> bool {
+        self.relays.send(to, packet)
+    }
+
+    fn relay_feedback(&mut self, home: ShardId, feedback: RelayFeedback) -> bool {
+        self.relays.send_feedback(home, feedback)
+    }
+
+    fn ledger_load(&self, slot: u32, word: usize) -> u64 {
+        self.ledger.load(slot, word)
+    }
+
+    fn ledger_store(&mut self, slot: u32, word: usize, value: u64) {
+        self.ledger.store(slot, word, value);
+    }
+
+    fn cycles(&self) -> u64 {
+        shm::clock::cycles()
+    }
+}

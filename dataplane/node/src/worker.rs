@@ -1,0 +1,360 @@
+//! A worker: the loop that drives one shard on one core.
+//!
+//! A turn reads the clock once, carries out commands, takes opened copies of other shards, receives a
+//! burst and processes it, sends, keeps house, tells events and publishes. Nothing in it waits, except
+//! for a device that does not accept packets, and that for 50 us at most.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use port::Port;
+use proto::Command;
+use proto::counters::{LATENCY_BUCKETS, ShardCounters, WorkerCounters};
+use proto::snapshot::{RoomRow, SessionRow};
+use roomlane_core::{Burst, Instant, Now, Shard, ShardConfig};
+use shm::event::Event as WakeUp;
+use srtp::Provider;
+
+use crate::idle::{Idle, Poll};
+use crate::ledger::Ledger;
+use crate::link::LinkHandle;
+use crate::mailbox::{self, Incoming, Mailbox};
+use crate::outside::Outside;
+use crate::publish::{Publisher, Shown};
+use crate::relay::{RELAY_TURN_MAX, Relays};
+
+/// Commands carried out in one turn; the rest waits for the next.
+pub const COMMANDS_TURN_MAX: usize = 16;
+/// Events told in one turn.
+pub const EVENTS_TURN_MAX: usize = 64;
+
+impl<C: Provider> Shown for Shard<C> {
+    fn counters(&self) -> &ShardCounters {
+        self.counters()
+    }
+    fn room_row(&self, index: u32) -> RoomRow {
+        self.room_row(index)
+    }
+    fn session_row(&self, slot: u32) -> SessionRow {
+        self.session_row(slot)
+    }
+}
+
+/// What a worker is made of. A bench may leave out the control plane and the publishing.
+pub struct WorkerParts<P: Port, C: Provider> {
+    /// The shard's sizes, id and seed.
+    pub shard: ShardConfig,
+    /// Makes the cipher provider of a shard: once at the start, and once after each panic.
+    pub provider: fn() -> C,
+    /// The device.
+    pub port: P,
+    /// Buffers that the device's pool has.
+    pub bufs_total: u64,
+    /// The shard's ledger.
+    pub ledger: Ledger,
+    /// Its ends of the relay rings.
+    pub relays: Relays,
+    /// Its rings with the control plane.
+    pub mailbox: Option<Mailbox>,
+    /// Wakes it where its device can only be polled.
+    pub wake: Option<WakeUp>,
+    /// Where it publishes.
+    pub publisher: Option<Publisher>,
+    /// Whom it tells that its sessions are lost.
+    pub link: Option<Arc<LinkHandle>>,
+    /// Whether it sleeps.
+    pub poll: Poll,
+    /// The core it was pinned to.
+    pub core: Option<usize>,
+    /// Which worker does its I/O: its own index, unless it shares a device with one queue.
+    pub io_worker: usize,
+}
+
+/// What the turn before this one did; its time is known only now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Worked,
+    Idle,
+    Slept,
+}
+
+/// The loop around one shard. Monomorphic in the device and the ciphers.
+pub struct Worker<P: Port, C: Provider> {
+    shard: Shard<C>,
+    config: ShardConfig,
+    provider: fn() -> C,
+    outside: Outside<P>,
+    rx: Burst<P::Buf>,
+    mailbox: Option<Mailbox>,
+    wake: Option<WakeUp>,
+    publisher: Option<Publisher>,
+    link: Option<Arc<LinkHandle>>,
+    idle: Idle,
+    counters: WorkerCounters,
+    before: Before,
+    turn_began_ns: u64,
+}
+
+impl<P: Port, C: Provider> Worker<P, C> {
+    /// A worker whose shard is empty.
+    pub fn new(parts: WorkerParts<P, C>, now: Now) -> Self {
+        let counters = WorkerCounters {
+            core: parts.core.map_or(u64::MAX, |core| core as u64),
+            io_worker: parts.io_worker as u64,
+            bufs_total: parts.bufs_total,
+            ..WorkerCounters::default()
+        };
+        Worker {
+            shard: Shard::new(&parts.shard, (parts.provider)(), now),
+            config: parts.shard,
+            provider: parts.provider,
+            outside: Outside::new(parts.port, parts.ledger, parts.relays),
+            rx: Burst::new(),
+            mailbox: parts.mailbox,
+            wake: parts.wake,
+            publisher: parts.publisher,
+            link: parts.link,
+            idle: Idle::new(parts.poll),
+            counters,
+            before: Before::Idle,
+            turn_began_ns: now.mono.0,
+        }
+    }
+
+    /// Turns until `stop` is set.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if self.turn(clock()) {
+                self.idle.worked();
+                self.before = Before::Worked;
+                continue;
+            }
+            self.before = match self.idle.rested() {
+                0 => Before::Idle,
+                sleep_ns => self.sleep(sleep_ns),
+            };
+        }
+        self.outside.flush();
+        self.publish(shm::clock::monotonic_ns(), true);
+    }
+
+    /// One turn; whether there was anything to do. A panic in the shard ends the shard, not the worker.
+    pub fn turn(&mut self, now: Now) -> bool {
+        self.account(now.mono);
+        // The shard is thrown away after a panic, so that nobody sees what it left half done.
+        match catch_unwind(AssertUnwindSafe(|| self.work(now))) {
+            Ok(worked) => worked,
+            Err(_) => {
+                self.replace_shard(now);
+                true
+            }
+        }
+    }
+
+    fn work(&mut self, now: Now) -> bool {
+        self.outside.begin(now.mono);
+        let mut worked = self.carry_out_commands(now);
+        worked |= self.take_relayed(now);
+        if self.outside.port.rx_burst(now.mono, &mut self.rx) > 0 {
+            worked = true;
+            self.shard.process(now, &mut self.outside, &mut self.rx);
+            debug_assert!(self.rx.is_empty(), "the shard takes every datagram");
+        }
+        if now.mono >= self.shard.next_tick() {
+            self.shard.tick(now, &mut self.outside);
+        }
+        self.outside.flush();
+        self.tell_events();
+        self.publish(now.mono.0, false);
+        worked
+    }
+
+    fn carry_out_commands(&mut self, now: Now) -> bool {
+        let Some(mailbox) = &mut self.mailbox else { return false };
+        let mut worked = false;
+        for _ in 0..COMMANDS_TURN_MAX {
+            match mailbox.next_command() {
+                Incoming::Command(mut command) => {
+                    self.shard.command(now, &mut self.outside, &command);
+                    mailbox::wipe(&mut command);
+                }
+                Incoming::Malformed => {
+                    tracing::error!("the control plane sent bytes that are no command");
+                }
+                Incoming::Nothing => break,
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    fn take_relayed(&mut self, now: Now) -> bool {
+        let mut worked = false;
+        for from in 0..self.outside.relays.sources() {
+            for _ in 0..RELAY_TURN_MAX {
+                let Some(taken) = self.outside.relays.take(from) else { break };
+                self.shard.relay_in(now, &mut self.outside, &taken.packet());
+                self.outside.relays.recycle(from, taken);
+                worked = true;
+            }
+            for _ in 0..RELAY_TURN_MAX {
+                let Some(feedback) = self.outside.relays.take_feedback(from) else { break };
+                self.shard.feedback_in(now, &mut self.outside, feedback);
+                worked = true;
+            }
+        }
+        worked
+    }
+
+    /// Without room in the ring, events wait in the shard.
+    fn tell_events(&mut self) {
+        let Some(mailbox) = &mut self.mailbox else {
+            // Nobody listens; the shard's queue must not fill up.
+            while self.shard.pop_event().is_some() {}
+            return;
+        };
+        let mut told = false;
+        for _ in 0..EVENTS_TURN_MAX {
+            if !mailbox.has_room() {
+                break;
+            }
+            let Some(event) = self.shard.pop_event() else { break };
+            mailbox.send(&event);
+            told = true;
+        }
+        if told {
+            mailbox.wake_control();
+        }
+    }
+
+    fn publish(&mut self, now_ns: u64, last: bool) {
+        let Some(publisher) = &mut self.publisher else { return };
+        if last || publisher.counters_due(now_ns) {
+            refresh(&mut self.counters, &self.outside, now_ns);
+            publisher.counters(now_ns, &self.shard, &self.counters);
+            if let (Some(mailbox), Some(link)) = (&self.mailbox, &self.link)
+                && mailbox.is_broken()
+            {
+                link.ask_for_replay();
+            }
+        }
+        publisher.page(now_ns, &self.shard);
+    }
+
+    /// A fresh shard with the same ledger. Control opens its sessions again.
+    fn replace_shard(&mut self, now: Now) {
+        self.counters.restarts += 1;
+        // Buffers that the old shard was working on go back to their pool.
+        self.rx.clear();
+        if getrandom::fill(&mut self.config.seed).is_err() {
+            tracing::error!("no randomness for the new shard's hash keys; the old ones stay");
+        }
+        self.shard = Shard::new(&self.config, (self.provider)(), now);
+        tracing::error!(
+            shard = self.config.id.0,
+            restarts = self.counters.restarts,
+            "the shard panicked and was replaced; its sessions are opened again by control"
+        );
+        if let Some(link) = &self.link {
+            link.ask_for_replay();
+        }
+    }
+
+    /// Sleeps until something arrives or the time is over.
+    fn sleep(&mut self, sleep_ns: u64) -> Before {
+        if self.outside.port.caps().can_wait {
+            self.outside.port.wait(sleep_ns);
+            return Before::Slept;
+        }
+        let (Some(mailbox), Some(wake)) = (&mut self.mailbox, &self.wake) else {
+            self.outside.port.wait(sleep_ns);
+            return Before::Slept;
+        };
+        if !mailbox.may_sleep() {
+            return Before::Idle;
+        }
+        if wake.wait(Duration::from_nanos(sleep_ns)).unwrap_or(false) {
+            let _ = wake.drain();
+        }
+        mailbox.awake();
+        Before::Slept
+    }
+
+    /// Books the time since the turn before began.
+    fn account(&mut self, now: Instant) {
+        let span_ns = now.0.saturating_sub(self.turn_began_ns);
+        self.turn_began_ns = now.0;
+        self.counters.turns += 1;
+        match self.before {
+            Before::Worked => {
+                self.counters.busy_ns += span_ns;
+                self.counters.turn_latency[latency_bucket(span_ns)] += 1;
+            }
+            Before::Idle => self.counters.idle_turns += 1,
+            Before::Slept => {
+                self.counters.idle_turns += 1;
+                self.counters.asleep_ns += span_ns;
+            }
+        }
+    }
+
+    /// The shard, for tests and benches.
+    pub fn shard(&self) -> &Shard<C> {
+        &self.shard
+    }
+
+    /// The port, for tests and benches.
+    pub fn port_mut(&mut self) -> &mut P {
+        &mut self.outside.port
+    }
+
+    /// What the loop counted, as of now.
+    pub fn counters(&mut self) -> &WorkerCounters {
+        refresh(&mut self.counters, &self.outside, self.turn_began_ns);
+        &self.counters
+    }
+
+    /// Carries out one command now: for benches and tests without a control plane.
+    pub fn command(&mut self, now: Now, command: &Command) {
+        self.outside.begin(now.mono);
+        self.shard.command(now, &mut self.outside, command);
+    }
+}
+
+/// Both clocks, read once.
+pub fn clock() -> Now {
+    Now { mono: Instant(shm::clock::monotonic_ns()), unix_ns: shm::clock::unix_ns() }
+}
+
+fn refresh<P: Port>(counters: &mut WorkerCounters, outside: &Outside<P>, now_ns: u64) {
+    let stats = outside.port.stats();
+    counters.heartbeat_ns = now_ns;
+    counters.bufs_in_use = outside.port.in_use() as u64;
+    counters.port_rx_packets = stats.rx_packets;
+    counters.port_rx_bytes = stats.rx_bytes;
+    counters.port_tx_packets = stats.tx_packets;
+    counters.port_tx_bytes = stats.tx_bytes;
+    counters.port_answered = stats.answered;
+    counters.port_drops = outside.drops(stats);
+}
+
+/// The bucket of a turn that took `span_ns`.
+fn latency_bucket(span_ns: u64) -> usize {
+    let us = span_ns / 1_000;
+    ((u64::BITS - us.leading_zeros()) as usize).min(LATENCY_BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_lands_in_the_bucket_whose_bound_it_stays_below() {
+        for (span_ns, bucket) in [(0, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (3_999, 2)] {
+            assert_eq!(latency_bucket(span_ns), bucket, "{span_ns}");
+        }
+        assert_eq!(latency_bucket(u64::MAX), LATENCY_BUCKETS - 1);
+    }
+}
