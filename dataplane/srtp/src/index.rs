@@ -80,7 +80,7 @@ impl RtcpIndex {
 /// The right to seal one RTP packet at one index. It can be moved, not copied: a seal consumes it,
 /// so a nonce cannot be used twice by passing the same value again.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// let index = srtp::EgressIndex::new(srtp::PacketIndex::from_parts(0, 1));
 /// let (first, second) = (index, index);
 /// ```
@@ -168,13 +168,16 @@ impl RocState {
         estimate(self.highest(), seq)
     }
 
-    /// As [`RocState::estimate`], for a session whose first packets did not open: while nothing
-    /// is authenticated, every second failure tries a rollover counter of 1 for the lower half of
-    /// the sequence numbers. It covers a sender that began just below a wrap and whose packets
-    /// before the wrap were lost. `failures` is the caller's count of packets of this SSRC that
-    /// did not open; it only picks the guess, the tag decides.
+    /// As [`RocState::estimate`], for a stream whose first packets may not have opened
+    /// (`failures`: the caller's count of them). While nothing is authenticated and something has
+    /// failed, every fourth sequence number of the lower half is tried with a rollover counter
+    /// of 1. It finds a sender that began just below a wrap and whose packets before the wrap
+    /// were lost.
+    ///
+    /// A forger can make `failures` anything but 0; what a packet of the true sender is tried
+    /// with still depends on its own sequence number alone, so nobody can keep it out.
     pub const fn estimate_after(&self, failures: u32, seq: u16) -> PacketIndex {
-        if self.next == 0 && failures % 2 == 1 && (seq as i32) < SEQ_HALF {
+        if self.next == 0 && failures > 0 && (seq as i32) < SEQ_HALF && seq % 4 == 3 {
             return PacketIndex::from_parts(1, seq);
         }
         self.estimate(seq)

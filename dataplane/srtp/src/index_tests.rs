@@ -29,12 +29,14 @@ fn the_first_packet_has_rollover_counter_0() {
 #[test]
 fn a_sender_that_began_below_a_wrap_is_found_after_a_failure() {
     let fresh = RocState::new();
-    assert_eq!(fresh.estimate_after(0, 3), index(0, 3));
-    assert_eq!(fresh.estimate_after(1, 3), index(1, 3));
-    assert_eq!(fresh.estimate_after(2, 3), index(0, 3));
-    assert_eq!(fresh.estimate_after(1, 65530), index(0, 65530));
+    assert_eq!(fresh.estimate_after(0, 3), index(0, 3), "nothing has failed yet");
+    for failures in [1, 2, 3, u32::MAX] {
+        assert_eq!(fresh.estimate_after(failures, 2), index(0, 2));
+        assert_eq!(fresh.estimate_after(failures, 3), index(1, 3));
+        assert_eq!(fresh.estimate_after(failures, 65_531), index(0, 65_531));
+    }
     let known = RocState::resume(index(7, 100));
-    assert_eq!(known.estimate_after(1, 101), index(7, 101));
+    assert_eq!(known.estimate_after(1, 103), index(7, 103));
 }
 
 #[test]

@@ -31,6 +31,7 @@ macro_rules! matrix {
                 a_replayed_session_is_refused_whole,
                 lost_late_and_wrapping_packets_are_followed,
                 a_late_joiner_at_65530_crosses_the_wrap,
+                a_forger_cannot_keep_a_new_sender_out,
                 a_sender_first_heard_after_its_wrap_is_found);
 
             #[test]
