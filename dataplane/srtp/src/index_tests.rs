@@ -81,7 +81,7 @@ fn key_limits_of_rfc_3711_section_9_2_refuse() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(crate::seeds::config(4096))]
 
     #[test]
     fn the_estimate_is_the_nearest_index(roc in 0u32..4, high: u16, seq: u16) {

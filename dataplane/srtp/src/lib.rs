@@ -17,6 +17,9 @@ mod key;
 mod profile;
 mod provider;
 mod replay;
+#[cfg(test)]
+#[path = "../tests/suite/seeds.rs"]
+mod seeds;
 mod transform;
 #[cfg(test)]
 #[path = "../tests/suite/vectors.rs"]

@@ -96,7 +96,7 @@ fn walk() -> impl Strategy<Value = Vec<i64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(crate::seeds::config(512))]
 
     #[test]
     fn srtp_window_agrees_with_the_set(start in 0u64..200_000, steps in walk()) {

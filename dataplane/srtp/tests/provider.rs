@@ -90,7 +90,7 @@ fn across<S: Provider + Default, O: Provider + Default>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(suite::seeds::config(1024))]
 
     #[test]
     fn both_providers_seal_to_the_same_bytes_and_open_each_other(

@@ -1,6 +1,7 @@
 //! What every provider must do, written once; `tests/provider.rs` runs it for each.
 //! The claims are generic functions, each runs over all profiles.
 
+pub mod seeds;
 pub mod stream;
 pub mod vectors;
 
