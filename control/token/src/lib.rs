@@ -30,6 +30,7 @@
 
 mod encoding;
 mod envelope;
+mod explain;
 pub mod fuzzing;
 mod inflate;
 mod json;
@@ -45,6 +46,7 @@ mod user;
 mod verify;
 
 pub use envelope::UserSig;
+pub use explain::Explanation;
 pub use make::{MakeError, make_private_map_key, make_user_sig, make_user_sig_with_userbuf};
 pub use mask::mask;
 pub use privileges::{Privileges, UnknownPrivilege};

@@ -81,6 +81,14 @@ impl std::ops::BitOr for Privileges {
     }
 }
 
+impl std::fmt::Display for Privileges {
+    /// The names joined by commas, or `nothing`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.names().collect();
+        if names.is_empty() { f.write_str("nothing") } else { f.write_str(&names.join(",")) }
+    }
+}
+
 impl std::str::FromStr for Privileges {
     type Err = UnknownPrivilege;
 
@@ -115,8 +123,7 @@ mod tests {
     #[test]
     fn every_set_of_bits_survives_its_names() {
         for bits in 1..=255u8 {
-            let names: Vec<_> = Privileges(bits).names().collect();
-            assert_eq!(names.join(",").parse(), Ok(Privileges(bits)));
+            assert_eq!(Privileges(bits).to_string().parse(), Ok(Privileges(bits)));
             assert_eq!(bits.to_string().parse(), Ok(Privileges(bits)));
         }
         assert_eq!("all".parse(), Ok(Privileges::ALL));
