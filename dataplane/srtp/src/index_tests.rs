@@ -67,6 +67,23 @@ fn estimates_stay_inside_the_48_bits() {
     assert_eq!(estimate(Some(PacketIndex::MAX), 5), index(u32::MAX, 5));
 }
 
+/// Every sequence number, so that both sides of exactly half the space are among them.
+#[test]
+fn the_estimate_is_the_nearest_index_up_to_the_edge() {
+    for highest in [0, 1, 32_767, 32_768, 32_769, 65_535] {
+        for roc in 0..3 {
+            let highest = index(roc, highest);
+            for seq in 0..=u16::MAX {
+                assert_eq!(
+                    estimate(Some(highest), seq),
+                    nearest(highest, seq),
+                    "{highest:?} {seq}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn key_limits_of_rfc_3711_section_9_2_refuse() {
     assert_eq!(PacketIndex::new((1 << 48) - 1), Some(PacketIndex::MAX));

@@ -7,6 +7,7 @@ use ctr::{CtrCore, flavors::Ctr128BE};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::{OpenError, RTCP_E, RTCP_HEADER, RTCP_WORD};
 use crate::index::{PacketIndex, RtcpIndex};
@@ -20,7 +21,7 @@ pub(crate) struct CmKey {
     cipher: Aes128Enc,
     /// HMAC with both padded keys already hashed; cloned per packet.
     hmac: Hmac<Sha1>,
-    salt: [u8; SALT],
+    salt: Zeroizing<[u8; SALT]>,
 }
 
 impl CmKey {
@@ -28,7 +29,7 @@ impl CmKey {
         CmKey {
             cipher: Aes128Enc::new_from_slice(key).expect("16 bytes by the profile"),
             hmac: Hmac::new_from_slice(auth).expect("HMAC takes keys of any length"),
-            salt: salt.try_into().expect("14 bytes by the profile"),
+            salt: Zeroizing::new(salt.try_into().expect("14 bytes by the profile")),
         }
     }
 
@@ -96,7 +97,7 @@ impl CmKey {
 
     /// Encrypts and decrypts: the key stream at (SSRC, index).
     fn crypt(&self, ssrc: u32, index: u64, in_out: &mut [u8]) {
-        let iv = iv(self.salt, ssrc, index);
+        let iv = iv(*self.salt, ssrc, index);
         CtrCore::<_, Ctr128BE>::inner_iv_init(&self.cipher, &iv.into())
             .apply_keystream_partial(in_out.into());
     }

@@ -4,6 +4,7 @@ use aes::{Aes128Enc, Aes256Enc};
 use aes_gcm::aead::consts::U12;
 use aes_gcm::{AeadInOut, AesGcm, KeyInit};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use zeroize::Zeroizing;
 
 use super::{OpenError, RTCP_E, RTCP_HEADER, RTCP_WORD};
 use crate::index::{PacketIndex, RtcpIndex};
@@ -111,13 +112,13 @@ impl Gcm for RustGcm {
 /// SRTP over one GCM key.
 pub(crate) struct GcmKey<G> {
     cipher: G,
-    salt: [u8; IV],
+    salt: Zeroizing<[u8; IV]>,
 }
 
 impl<G: Gcm> GcmKey<G> {
     pub(crate) fn new(key: &[u8], salt: &[u8]) -> GcmKey<G> {
-        let salt = salt.try_into().expect("12 bytes by the profile");
-        GcmKey { cipher: G::new(key), salt }
+        let salt: [u8; IV] = salt.try_into().expect("12 bytes by the profile");
+        GcmKey { cipher: G::new(key), salt: Zeroizing::new(salt) }
     }
 
     /// Seals the payload at `header_len..header_len + len`; the caller has checked the room.
@@ -132,7 +133,7 @@ impl<G: Gcm> GcmKey<G> {
     ) -> usize {
         let (header, rest) = out.split_at_mut(header_len);
         let (payload, tag) = rest.split_at_mut(len);
-        let sealed = self.cipher.seal(rtp_iv(self.salt, ssrc, index), header, payload);
+        let sealed = self.cipher.seal(rtp_iv(*self.salt, ssrc, index), header, payload);
         tag[..TAG].copy_from_slice(&sealed);
         header_len + len + TAG
     }
@@ -147,7 +148,7 @@ impl<G: Gcm> GcmKey<G> {
     ) -> Result<usize, OpenError> {
         let (header, rest) = buf.split_at_mut_checked(header_len).ok_or(OpenError::TooShort)?;
         let (payload, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(OpenError::TooShort)?;
-        let iv = rtp_iv(self.salt, ssrc, index);
+        let iv = rtp_iv(*self.salt, ssrc, index);
         self.cipher.open(iv, header, payload, *tag).map_err(|BadTag| OpenError::BadTag)?;
         Ok(payload.len())
     }
@@ -163,7 +164,7 @@ impl<G: Gcm> GcmKey<G> {
         let word = (index.value() | RTCP_E).to_be_bytes();
         let (header, rest) = buf.split_at_mut(RTCP_HEADER);
         let (payload, trailer) = rest.split_at_mut(len - RTCP_HEADER);
-        let iv = rtcp_iv(self.salt, ssrc, index);
+        let iv = rtcp_iv(*self.salt, ssrc, index);
         let tag = self.cipher.seal(iv, &rtcp_aad(header, word), payload);
         trailer[..TAG].copy_from_slice(&tag);
         trailer[TAG..TAG + RTCP_WORD].copy_from_slice(&word);
@@ -180,7 +181,7 @@ impl<G: Gcm> GcmKey<G> {
         let (header, rest) = buf.split_at_mut_checked(RTCP_HEADER).ok_or(short)?;
         let (rest, word) = rest.split_last_chunk_mut::<RTCP_WORD>().ok_or(short)?;
         let (payload, tag) = rest.split_last_chunk_mut::<TAG>().ok_or(short)?;
-        let iv = rtcp_iv(self.salt, ssrc, index);
+        let iv = rtcp_iv(*self.salt, ssrc, index);
         self.cipher
             .open(iv, &rtcp_aad(header, *word), payload, *tag)
             .map_err(|BadTag| OpenError::BadTag)?;
