@@ -57,6 +57,8 @@ shim! {
     fn rl_eal_init(argc: c_int, argv: *mut *mut c_char) -> c_int;
     /// `rte_eal_cleanup`: unmaps all of DPDK's memory; nothing of DPDK may be used afterwards.
     fn rl_eal_cleanup() -> c_int;
+    /// The directory of EAL's sockets; it exists once EAL is up and stays behind.
+    fn rl_runtime_dir() -> *const c_char;
     /// 1 when EAL runs on hugepages.
     fn rl_has_hugepages() -> c_int;
     /// The text of an errno value of either sign; valid until the thread's next call.

@@ -123,6 +123,11 @@ int rl_eal_cleanup(void)
 	return rte_eal_cleanup();
 }
 
+const char *rl_runtime_dir(void)
+{
+	return rte_eal_get_runtime_dir();
+}
+
 int rl_has_hugepages(void)
 {
 	return rte_eal_has_hugepages();

@@ -137,6 +137,16 @@ fn rl_eal_init_refuses_the_second_start() {
 }
 
 #[test]
+fn rl_runtime_dir_is_where_the_file_prefix_says() {
+    let _turn = eal();
+    // SAFETY: EAL is up.
+    let dir = unsafe { rl_runtime_dir() };
+    // SAFETY: a static, NUL-terminated string.
+    let dir = unsafe { CStr::from_ptr(dir) }.to_str().unwrap();
+    assert_eq!(dir, runtime_dir());
+}
+
+#[test]
 fn rl_has_hugepages_is_false_with_no_huge() {
     let _turn = eal();
     // SAFETY: EAL is up.
@@ -434,6 +444,6 @@ fn rl_telemetry_register_answers_with_strings_and_dictionaries_on_the_socket() {
     }
     assert_eq!(ask("/roomlane/text,hello"), r#"{"/roomlane/text":"hello"}"#);
     assert_eq!(ask("/roomlane/dict"), r#"{"/roomlane/dict":{"rooms":7,"state":"up"}}"#);
-    // Nothing else needs the socket; EAL itself leaves the directory behind.
+    // Nothing else needs the socket; EAL leaves the directory behind.
     std::fs::remove_dir_all(runtime_dir()).unwrap();
 }
