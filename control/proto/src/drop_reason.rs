@@ -63,7 +63,9 @@ drop_reasons! {
     AuthFailed "auth_failed" "The authentication tag is wrong.";
     // after authentication
     BadPacket "bad_packet" "The authenticated packet's content is malformed (padding, extension, RTCP).";
+    PayloadType "payload_type" "The authenticated packet's payload type is not the negotiated one.";
     LateAfterSwitch "late_after_switch" "The packet is older than the segment that its subscriber is in.";
+    NoPath "no_path" "The subscriber's address is not known yet.";
     KeyExhausted "key_exhausted" "The key has protected as many packets as RFC 3711 allows.";
 }
 

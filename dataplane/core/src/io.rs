@@ -41,8 +41,8 @@ pub struct RelayPacket<'a> {
     pub timestamp: u32,
     /// RTP marker bit.
     pub marker: bool,
-    /// The packet is a keyframe's first, by its header extension or because its kind has none.
-    pub keyframe: bool,
+    /// RTP padding bit; the padding is part of the payload.
+    pub padding: bool,
     /// Profile of the extension block (RFC 3550 5.3.1), zero when there is none.
     pub extension_profile: u16,
     /// The extension block's content, as received.

@@ -1,15 +1,34 @@
 //! The shard core: a value that turns packets and commands into packets and events.
 //!
 //! It has no I/O, no clock and no randomness of its own, allocates nothing after its start, and holds no
-//! lock or atomic. Start reading at `shard`.
+//! lock or atomic. Start reading at [`shard`]; the packet's way is `Shard::process`, one stage after the
+//! other, each in its own file under `stage/`.
 #![forbid(unsafe_code)]
 
 pub mod buf;
 pub mod burst;
+mod commands;
+mod events;
+mod fanout;
 pub mod io;
+pub mod limits;
+mod membership;
+mod munger;
+pub mod policer;
+mod publication;
+mod report;
+mod room;
+mod rows;
+mod session;
+pub mod shard;
+mod slab;
+mod stage;
+mod table;
+mod tick;
 pub mod time;
 
-pub use buf::{Buf, Pool};
+pub use buf::{BUF_CAPACITY, Buf, HEADROOM, Pool};
 pub use burst::{BURST_MAX, Burst, Datagram, Endpoint, Path, TX_BURST_MAX, TxBurst};
 pub use io::{Io, RelayFeedback, RelayPacket};
+pub use shard::{Shard, ShardConfig};
 pub use time::{Duration, Instant, Now};

@@ -1,0 +1,497 @@
+//! Carries out what the control plane says. A refused command changes nothing and is answered by
+//! `Event::Refused`.
+
+use proto::region::ledger;
+use proto::{
+    CloseReason, Command, Event, GrantWord, Label, MemberNo, OpenSession, PublicationNo,
+    PublicationSpec, Quota, Refusal, RoomNo, SdkAppId, SessionId, ShardId, SrtpProfile,
+};
+use srtp::{
+    Inbound, MasterKey, Outbound, PacketIndex, Profile, Provider, ReplayWindow, RtcpIndex,
+    RtcpReplayWindow,
+};
+
+use crate::limits::TOMBSTONE;
+use crate::membership::{detach, fill_slot, show_publication, unpublish};
+use crate::munger::Munger;
+use crate::policer::Bucket;
+use crate::publication::Publication;
+use crate::room::{App, Links, Room};
+use crate::session::{Keys, RtcpSource, Session, Slot, State};
+use crate::shard::{Resync, Shard};
+use crate::slab::NONE;
+use crate::{Instant, Io, Now};
+
+/// The protection profile by its number on the ring.
+pub const fn profile(profile: SrtpProfile) -> Profile {
+    match profile {
+        SrtpProfile::AeadAes128Gcm => Profile::AeadAes128Gcm,
+        SrtpProfile::AeadAes256Gcm => Profile::AeadAes256Gcm,
+        SrtpProfile::AesCm128HmacSha1_80 => Profile::AesCm128HmacSha1_80,
+    }
+}
+
+impl<P: Provider> Shard<P> {
+    /// Carries out one command at the time `now`.
+    pub fn command<I: Io>(&mut self, now: Now, io: &mut I, command: &Command) {
+        self.counters.commands += 1;
+        let mut about = (SessionId(0), RoomNo(0));
+        let done = match command {
+            Command::SetApp { app, quota } => self.set_app(*app, *quota),
+            Command::OpenRoom { room, app, epoch, label } => {
+                about.1 = *room;
+                self.open_room(now, *room, *app, *epoch, label)
+            }
+            Command::BumpEpoch { room, epoch } => {
+                about.1 = *room;
+                self.bump_epoch(*room, *epoch)
+            }
+            Command::OpenSession(open) => {
+                about = (open.session, open.room);
+                self.open_session(now, io, open)
+            }
+            Command::SetGrant { session, grant } => {
+                about.0 = *session;
+                self.set_grant(*session, *grant)
+            }
+            Command::CloseSession { session, reason } => {
+                about.0 = *session;
+                self.find(*session).map(|index| self.close(now, io, index, *reason))
+            }
+            Command::AddRelay { publication, to } => self.set_relay(*publication, *to, true),
+            Command::RemoveRelay { publication, to } => self.set_relay(*publication, *to, false),
+            Command::OpenRemote { room, member, home, spec } => {
+                about.1 = *room;
+                self.open_remote(now, io, *room, *member, *home, spec)
+            }
+            Command::CloseRemote { publication } => self.close_remote(now, io, *publication),
+            Command::Resync => {
+                self.resync = Some(Resync { at: 0, told: 0 });
+                Ok(())
+            }
+            Command::Drain { draining } => {
+                self.draining = *draining;
+                Ok(())
+            }
+        };
+        if let Err(why) = done {
+            self.counters.commands_refused += 1;
+            self.emit(Event::Refused { session: about.0, room: about.1, why });
+        }
+    }
+
+    fn set_app(&mut self, id: SdkAppId, quota: Quota) -> Result<(), Refusal> {
+        if let Some(app) = self.app_by_id.get(&id) {
+            self.apps[app].quota = quota;
+            return Ok(());
+        }
+        let app = self.apps.insert(App { id, quota, ..App::default() }).ok_or(Refusal::Full)?;
+        self.app_by_id.insert(id, app);
+        Ok(())
+    }
+
+    /// Opening a room that is open already is no error: control and shard may cross on the way.
+    fn open_room(
+        &mut self,
+        now: Now,
+        no: RoomNo,
+        app: SdkAppId,
+        epoch: u32,
+        label: &Label,
+    ) -> Result<(), Refusal> {
+        let app = self.app_by_id.get(&app).ok_or(Refusal::Unknown)?;
+        if let Some(room) = self.room_by_no.get(&no) {
+            return if self.rooms[room].app == app { Ok(()) } else { Err(Refusal::Foreign) };
+        }
+        let quota = self.apps[app].quota.rooms;
+        if quota != 0 && self.apps[app].rooms >= quota {
+            return Err(Refusal::Quota);
+        }
+        let opened = now.mono;
+        let room =
+            Room { no, app, epoch, label: *label, opened, empty_since: opened, ..Room::default() };
+        let index = self.rooms.insert(room).ok_or(Refusal::Full)?;
+        self.room_by_no.insert(no, index);
+        self.apps[app].rooms += 1;
+        self.counters.rooms += 1;
+        Ok(())
+    }
+
+    fn bump_epoch(&mut self, room: RoomNo, epoch: u32) -> Result<(), Refusal> {
+        let room = self.room_by_no.get(&room).ok_or(Refusal::Unknown)?;
+        self.rooms[room].epoch = epoch;
+        Ok(())
+    }
+
+    /// The index of an open session with exactly this generation.
+    pub(crate) fn find(&self, id: SessionId) -> Result<u32, Refusal> {
+        let session = self.sessions.get(id.slot() as usize).ok_or(Refusal::Unknown)?;
+        if session.id == id && session.is_open() { Ok(id.slot()) } else { Err(Refusal::Unknown) }
+    }
+
+    fn set_grant(&mut self, id: SessionId, grant: GrantWord) -> Result<(), Refusal> {
+        let index = self.find(id)?;
+        let session = &mut self.sessions[index as usize];
+        session.grant = grant;
+        if session.state == State::GrantEnded {
+            session.state = State::Alive;
+        }
+        let slots = session.slots;
+        for slot in slots.iter() {
+            let publication = self.slots[*slot].publication;
+            if publication != NONE {
+                let list = self.publications[publication].fanout;
+                self.fanouts.set_grant(&list, *slot, grant);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_relay(&mut self, no: PublicationNo, to: ShardId, on: bool) -> Result<(), Refusal> {
+        let index = self.publication_by_no.get(&no).ok_or(Refusal::Unknown)?;
+        let publication = &mut self.publications[index];
+        if publication.home.is_some() || to.0 >= 64 || to == self.config.id {
+            return Err(Refusal::Invalid);
+        }
+        let bit = 1 << to.0;
+        publication.relays = if on { publication.relays | bit } else { publication.relays & !bit };
+        Ok(())
+    }
+
+    fn open_remote<I: Io>(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        room: RoomNo,
+        member: MemberNo,
+        home: ShardId,
+        spec: &PublicationSpec,
+    ) -> Result<(), Refusal> {
+        let room = self.room_by_no.get(&room).ok_or(Refusal::Unknown)?;
+        if self.publication_by_no.get(&spec.publication).is_some() {
+            return Err(Refusal::Taken);
+        }
+        let mut publication = Publication::new(*spec);
+        publication.home = Some(home);
+        publication.member = member;
+        publication.room = room;
+        let index = self.publications.insert(publication).ok_or(Refusal::Full)?;
+        self.publication_by_no.insert(spec.publication, index);
+        self.publish(now, io, index);
+        Ok(())
+    }
+
+    fn close_remote<I: Io>(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        no: PublicationNo,
+    ) -> Result<(), Refusal> {
+        let index = self.publication_by_no.get(&no).ok_or(Refusal::Unknown)?;
+        if self.publications[index].home.is_none() {
+            return Err(Refusal::Invalid);
+        }
+        unpublish(self, now, io, index);
+        self.publication_by_no.remove(&no);
+        self.publications.remove(index);
+        Ok(())
+    }
+
+    /// Puts a publication into its room and shows it.
+    fn publish<I: Io>(&mut self, now: Now, io: &mut I, index: u32) {
+        let room = self.publications[index].room;
+        self.publications[index].live = true;
+        let mut chain = self.rooms[room].publications;
+        chain.push(&mut self.publications, index, |items, index| &mut items[index].links);
+        self.rooms[room].publications = chain;
+        self.rooms[room].publication_count += 1;
+        self.counters.publications += 1;
+        show_publication(self, now, io, index);
+    }
+
+    fn open_session<I: Io>(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        open: &OpenSession,
+    ) -> Result<(), Refusal> {
+        let (room, app) = self.check_open(open)?;
+        let profile = profile(open.profile);
+        let key = |bytes: &[u8]| MasterKey::new(profile, bytes).map_err(|_| Refusal::Invalid);
+        let (rx_key, tx_key) = (key(&open.rx_key.bytes)?, key(&open.tx_key.bytes)?);
+        let index = open.session.slot();
+        if matches!(self.sessions[index as usize].state, State::Closed(_)) {
+            self.purge(index);
+        }
+        if let Some(other) = self.session_by_remote.get(&open.remote) {
+            // Checked before: only the memory of a closed session can have it.
+            self.purge(other);
+        }
+        self.keys[index as usize] = Some(Keys {
+            inbound: Inbound::new(&self.provider, &rx_key),
+            outbound: Outbound::new(&self.provider, &tx_key),
+        });
+        let resumes = io.ledger_load(index, ledger::SESSION) == open.session.0 + 1;
+        if !resumes {
+            (1..ledger::USED).for_each(|word| io.ledger_store(index, word, 0));
+            io.ledger_store(index, ledger::SESSION, open.session.0 + 1);
+        }
+        let mut session = new_session(now, open, room, app);
+        if resumes {
+            resume_rtcp(io, index, &mut session);
+        }
+        self.sessions[index as usize] = session;
+        self.sessions_high = self.sessions_high.max(index + 1);
+        if !open.remote.is_unset() {
+            self.session_by_remote.insert(open.remote, index);
+        }
+        self.enter_room(index, room, app);
+        self.emit(Event::Opened { session: open.session });
+        for (position, spec) in open.slots.iter().enumerate() {
+            self.add_slot(now, io, index, position, spec);
+        }
+        for (position, spec) in open.publications.iter().enumerate() {
+            self.add_publication(now, io, index, position, spec, open);
+        }
+        Ok(())
+    }
+
+    /// Everything that can be refused, before anything is changed.
+    fn check_open(&self, open: &OpenSession) -> Result<(u32, u32), Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        let room = self.room_by_no.get(&open.room).ok_or(Refusal::Unknown)?;
+        let app = self.app_by_id.get(&open.app).ok_or(Refusal::Unknown)?;
+        if self.rooms[room].app != app {
+            return Err(Refusal::Foreign);
+        }
+        let place = self.sessions.get(open.session.slot() as usize).ok_or(Refusal::Full)?;
+        if open.session.shard() != self.config.id {
+            return Err(Refusal::Invalid);
+        }
+        if place.is_open() {
+            return Err(Refusal::Taken);
+        }
+        let quota = self.apps[app].quota.sessions;
+        if quota != 0 && self.apps[app].sessions >= quota {
+            return Err(Refusal::Quota);
+        }
+        if open.publications.len() > self.publications.vacant()
+            || open.slots.len() > self.slots.vacant()
+        {
+            return Err(Refusal::Full);
+        }
+        let holder = self.session_by_remote.get(&open.remote);
+        if holder.is_some_and(|other| self.sessions[other as usize].is_open()) {
+            return Err(Refusal::Taken);
+        }
+        let is_taken = |spec: &PublicationSpec| {
+            self.publication_by_no.get(&spec.publication).is_some_and(|index| {
+                self.publications[index].live || self.publications[index].home.is_some()
+            })
+        };
+        if open.publications.iter().any(is_taken) {
+            return Err(Refusal::Taken);
+        }
+        check_numbers(open)?;
+        Ok((room, app))
+    }
+
+    fn enter_room(&mut self, index: u32, room: u32, app: u32) {
+        let mut chain = self.rooms[room].sessions;
+        chain.push(&mut self.sessions, index, |items, index| &mut items[index as usize].links);
+        self.rooms[room].sessions = chain;
+        self.rooms[room].session_count += 1;
+        self.apps[app].sessions += 1;
+        self.counters.sessions += 1;
+    }
+
+    fn add_slot<I: Io>(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        session: u32,
+        position: usize,
+        spec: &proto::SlotSpec,
+    ) {
+        let word = ledger::EGRESS + 2 * position;
+        let ceiling = io.ledger_load(session, word);
+        let munger = if ceiling == 0 {
+            Munger::new(u64::from(spec.first_sequence), spec.timestamp_offset)
+        } else {
+            Munger::new(ceiling, (io.ledger_load(session, word + 1) >> 32) as u32)
+        };
+        let slot = Slot {
+            session,
+            position: position as u8,
+            spec: *spec,
+            munger,
+            ceiling,
+            ..Slot::default()
+        };
+        let index = self.slots.insert(slot).expect("counted before");
+        self.sessions[session as usize].slots.push(index);
+        fill_slot(self, now, io, index);
+    }
+
+    fn add_publication<I: Io>(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        session: u32,
+        position: usize,
+        spec: &PublicationSpec,
+        open: &OpenSession,
+    ) {
+        let mut publication = Publication::new(*spec);
+        publication.session = session;
+        publication.position = position as u8;
+        publication.room = self.sessions[session as usize].room;
+        publication.member = open.member;
+        let next = io.ledger_load(session, ledger::INGRESS + position);
+        if let Some(highest) = next.checked_sub(1).and_then(PacketIndex::new) {
+            publication.window = ReplayWindow::resume(highest);
+            publication.ledger = (next, now.mono);
+        }
+        publication.next_same_ssrc = self.publication_by_ssrc.get(&spec.ssrc).unwrap_or(NONE);
+        let index = self.publications.insert(publication).expect("counted before");
+        self.publication_by_ssrc.insert(spec.ssrc, index);
+        self.publication_by_no.insert(spec.publication, index);
+        self.sessions[session as usize].publications.push(index);
+        self.publish(now, io, index);
+    }
+
+    /// Ends a session. Its place, address and SSRCs are remembered for a while, so that its late packets
+    /// are counted as `revoked` and not as unknown.
+    pub(crate) fn close<I: Io>(&mut self, now: Now, io: &mut I, index: u32, reason: CloseReason) {
+        let session = &mut self.sessions[index as usize];
+        session.state = State::Closed(reason);
+        session.grant = GrantWord(0);
+        session.close_at = now.mono + TOMBSTONE;
+        let (id, room, app) = (session.id, session.room, session.app);
+        let (slots, publications) = (std::mem::take(&mut session.slots), session.publications);
+        let closed = Event::Closed {
+            session: id,
+            reason,
+            rx_packets: session.rx_packets,
+            tx_packets: session.tx_packets,
+        };
+        self.keys[index as usize] = None;
+        (0..ledger::USED).for_each(|word| io.ledger_store(index, word, 0));
+        for slot in slots.iter() {
+            detach(self, *slot);
+            self.slots.remove(*slot);
+        }
+        let mut chain = self.rooms[room].sessions;
+        chain.remove(&mut self.sessions, index, |items, index| &mut items[index as usize].links);
+        let left = &mut self.rooms[room];
+        left.sessions = chain;
+        left.session_count -= 1;
+        if left.session_count == 0 {
+            left.empty_since = now.mono;
+        }
+        self.apps[app].sessions -= 1;
+        self.counters.sessions -= 1;
+        for publication in publications.iter() {
+            unpublish(self, now, io, *publication);
+        }
+        self.emit(closed);
+    }
+
+    /// Forgets a closed session.
+    pub(crate) fn purge(&mut self, index: u32) {
+        let session = &mut self.sessions[index as usize];
+        session.state = State::Free;
+        let remote = session.path.remote;
+        let publications = std::mem::take(&mut session.publications);
+        if self.session_by_remote.get(&remote) == Some(index) {
+            self.session_by_remote.remove(&remote);
+        }
+        for publication in publications.iter() {
+            self.forget_ssrc(*publication);
+            let no = self.publications[*publication].spec.publication;
+            if self.publication_by_no.get(&no) == Some(*publication) {
+                self.publication_by_no.remove(&no);
+            }
+            self.publications.remove(*publication);
+        }
+    }
+
+    /// Takes a publication out of the list of those with its SSRC.
+    fn forget_ssrc(&mut self, publication: u32) {
+        let Publication { spec, next_same_ssrc: after, .. } = self.publications[publication];
+        let Some(mut at) = self.publication_by_ssrc.get(&spec.ssrc) else { return };
+        if at == publication {
+            match after {
+                NONE => drop(self.publication_by_ssrc.remove(&spec.ssrc)),
+                after => drop(self.publication_by_ssrc.insert(spec.ssrc, after)),
+            }
+            return;
+        }
+        while at != NONE {
+            let next = self.publications[at].next_same_ssrc;
+            if next == publication {
+                self.publications[at].next_same_ssrc = after;
+                return;
+            }
+            at = next;
+        }
+    }
+}
+
+/// SSRCs are unique within a session in each direction, first sequence numbers below 2^15.
+fn check_numbers(open: &OpenSession) -> Result<(), Refusal> {
+    let outgoing = open.slots.iter().map(|slot| slot.ssrc).chain([open.rtcp_ssrc]);
+    let incoming = open.publications.iter().map(|publication| publication.ssrc);
+    let is_bad = has_repeats(outgoing)
+        || has_repeats(incoming)
+        || open.slots.iter().any(|slot| slot.first_sequence >= 1 << 15)
+        || open.publications.iter().any(|publication| publication.clock_rate == 0);
+    if is_bad { Err(Refusal::Invalid) } else { Ok(()) }
+}
+
+fn has_repeats(mut ssrcs: impl Iterator<Item = u32>) -> bool {
+    let mut seen = arrayvec::ArrayVec::<u32, { crate::limits::SLOTS_MAX + 1 }>::new();
+    ssrcs.any(|ssrc| {
+        let known = seen.contains(&ssrc);
+        seen.push(ssrc);
+        known
+    })
+}
+
+fn new_session(now: Now, open: &OpenSession, room: u32, app: u32) -> Session {
+    Session {
+        state: State::Opening,
+        grant: open.grant,
+        room,
+        app,
+        member: open.member,
+        resource: open.resource,
+        id: open.session,
+        path: proto::Path { local: open.local, remote: open.remote },
+        failures: Bucket::default(),
+        rtcp_ssrc: open.rtcp_ssrc,
+        links: Links::default(),
+        opened: now.mono,
+        heard: Instant(0),
+        profile: open.profile,
+        label: open.label,
+        blob: open.blob,
+        ..Session::default()
+    }
+}
+
+/// Goes on with SRTCP where the ledger says that an earlier life stopped.
+fn resume_rtcp<I: Io>(io: &I, index: u32, session: &mut Session) {
+    session.rtcp_next = io.ledger_load(index, ledger::RTCP_CEILING) as u32;
+    session.rtcp_ceiling = session.rtcp_next;
+    for (source, place) in session.rtcp_sources.iter_mut().enumerate() {
+        let word = io.ledger_load(index, ledger::RTCP_INGRESS + source);
+        let next = word as u32;
+        if let Some(highest) = next.checked_sub(1).and_then(RtcpIndex::new) {
+            let window = RtcpReplayWindow::resume(highest);
+            *place = RtcpSource { ssrc: Some((word >> 32) as u32), window };
+        }
+    }
+}

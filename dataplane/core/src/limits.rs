@@ -1,0 +1,59 @@
+//! Every bound of a shard, in one place, with the relations between them.
+
+use crate::Duration;
+
+/// Streams of one resource, of one session: see `proto::command`.
+pub use proto::command::{PUBLICATIONS_MAX, SLOTS_MAX};
+
+/// Apps a shard serves.
+pub const APPS_MAX: usize = 1024;
+/// Slots (receive sections) per session that memory is set aside for, on average.
+pub const SLOTS_PER_SESSION: usize = 4;
+/// Publications per session that memory is set aside for, on average; remote ones included.
+pub const PUBLICATIONS_PER_SESSION: usize = 2;
+/// Events that wait for the control plane; more are counted as lost.
+pub const EVENTS_MAX: usize = 4096;
+/// Subscriptions sealed in one call to the provider.
+pub const SEAL_BATCH: usize = 32;
+/// Header-extension bytes that are carried from a publisher to its subscribers.
+pub const EXTENSION_BYTES_MAX: usize = 256;
+/// Header-extension elements that are carried.
+pub const EXTENSION_ELEMENTS_MAX: usize = 8;
+/// Publications that wait for the throttle to let their picture-loss indication out.
+pub const PLI_PENDING_MAX: usize = 256;
+/// Buckets of the budget for unknown sources; sources share a bucket by a keyed hash.
+pub const SOURCE_BUCKETS: usize = 4096;
+
+/// Egress indices claimed in the ledger at a time.
+pub const CLAIM: u64 = 4096;
+const _: () = assert!(CLAIM < 1 << 15, "after a restart receivers must still guess the ROC");
+/// Accepted packets after which the ingress index is written to the ledger, at the latest.
+pub const INGRESS_LEDGER_PACKETS: u64 = 1024;
+/// Time after which it is written, at the latest.
+pub const INGRESS_LEDGER_TIME: Duration = Duration::from_s(1);
+
+/// Authentication attempts an unknown source may cause at once, and per second.
+pub const SOURCE_ATTEMPTS: (u32, u32) = (32, 16);
+/// Failed authentications a session may have at once, and per second.
+pub const SESSION_FAILURES: (u32, u32) = (256, 128);
+/// How far ahead of the last authentic index a packet may be while its session is over that budget.
+pub const FAILURE_AHEAD: u64 = 512;
+
+/// A path must be silent so long before another one replaces it.
+pub const PATH_SILENCE: Duration = Duration::from_s(2);
+/// A session whose grant ended closes so long after.
+pub const GRANT_GRACE: Duration = Duration::from_s(30);
+/// A closed session is remembered so long, so that its late packets are counted as `revoked`.
+pub const TOMBSTONE: Duration = Duration::from_s(30);
+/// Between two picture-loss indications to one publisher.
+pub const PLI_INTERVAL: Duration = Duration::from_ms(500);
+/// Between two visits of the housekeeping to one session: the interval of RTCP reports.
+pub const VISIT_INTERVAL: Duration = Duration::from_s(1);
+/// Between two turns of the housekeeping; each visits its share of the sessions.
+pub const TICK: Duration = Duration::from_ms(10);
+/// Housekeeping turns per visit.
+pub const TICKS_PER_VISIT: u32 = (VISIT_INTERVAL.0 / TICK.0) as u32;
+const _: () = assert!(TICKS_PER_VISIT as u64 * TICK.0 == VISIT_INTERVAL.0);
+
+/// Every how many bursts the cycles of a stage are sampled.
+pub const SAMPLE_EVERY: u64 = 64;

@@ -1,0 +1,197 @@
+//! A stream in: its replay window, its reception statistics, and the subscribers it fans out to.
+
+use proto::{MemberNo, PublicationSpec, ShardId};
+use srtp::ReplayWindow;
+
+use crate::fanout::FanOut;
+use crate::room::Links;
+use crate::slab::NONE;
+use crate::{Instant, Now};
+
+/// A stream that a session of this shard, or of another one, publishes.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// It belongs to a room and may be forwarded; false once its session closed.
+    pub live: bool,
+    /// Number, SSRC, kind, codec, extensions.
+    pub spec: PublicationSpec,
+    /// Index of its session; `NONE` when it lives on another shard.
+    pub session: u32,
+    /// Its place in the session's list.
+    pub position: u8,
+    /// The shard that opens its packets, when it is another one.
+    pub home: Option<ShardId>,
+    /// Index of its room.
+    pub room: u32,
+    /// Whose it is.
+    pub member: MemberNo,
+    /// ROC and replay state.
+    pub window: ReplayWindow,
+    /// Failed authentications before the first success, for the first guess of the ROC.
+    pub first_failures: u32,
+    /// RFC 3550 statistics.
+    pub reception: Reception,
+    /// The last sender report: NTP time on the node's clock, and RTP timestamp. Zero before the first.
+    pub report: (u64, u32),
+    /// Middle 32 bits of the publisher's NTP time in it, and when it arrived.
+    pub report_echo: (u32, Instant),
+    /// Who receives it on this shard.
+    pub fanout: FanOut,
+    /// Other shards that get a copy, as a mask.
+    pub relays: u64,
+    /// When a picture-loss indication was last sent.
+    pub pli_sent: Instant,
+    /// Another one is wanted as soon as the throttle allows.
+    pub pli_pending: bool,
+    /// The next publication of this shard with the same SSRC.
+    pub next_same_ssrc: u32,
+    /// Neighbours in the room.
+    pub links: Links,
+    /// What the ledger has as the highest index, plus one, and when it was written.
+    pub ledger: (u64, Instant),
+}
+
+impl Publication {
+    /// A stream of a session that is being opened; the caller sets where it belongs.
+    pub fn new(spec: PublicationSpec) -> Self {
+        Publication {
+            live: false,
+            spec,
+            session: NONE,
+            position: 0,
+            home: None,
+            room: NONE,
+            member: MemberNo(0),
+            window: ReplayWindow::new(),
+            first_failures: 0,
+            reception: Reception::default(),
+            report: (0, 0),
+            report_echo: (0, Instant(0)),
+            fanout: FanOut::default(),
+            relays: 0,
+            pli_sent: Instant(0),
+            pli_pending: false,
+            next_same_ssrc: NONE,
+            links: Links::default(),
+            ledger: (0, Instant(0)),
+        }
+    }
+}
+
+/// What a receiver report says of a stream (RFC 3550 6.4.1, A.3, A.8), from authenticated packets only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reception {
+    received: u64,
+    base: u64,
+    highest: u64,
+    expected_before: u64,
+    received_before: u64,
+    transit: u32,
+    /// Scaled by 16, as in RFC 3550 A.8.
+    jitter_q4: u32,
+}
+
+/// One report block's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceptionReport {
+    /// Part of the packets since the last report that were lost, in 1/256.
+    pub fraction_lost: u8,
+    /// All lost packets, clamped to 24 bits signed.
+    pub cumulative_lost: i32,
+    /// Extended highest sequence number (32 bits).
+    pub highest: u32,
+    /// In clock units.
+    pub jitter: u32,
+}
+
+impl Reception {
+    /// Takes note of an accepted packet.
+    pub fn on_packet(&mut self, now: Now, index: u64, timestamp: u32, clock_rate: u32) {
+        if self.received == 0 {
+            self.base = index;
+            self.highest = index;
+        }
+        self.received += 1;
+        self.highest = self.highest.max(index);
+        let arrival = u128::from(now.mono.0) * u128::from(clock_rate) / 1_000_000_000;
+        let transit = (arrival as u32).wrapping_sub(timestamp);
+        if self.received > 1 {
+            let difference = transit.wrapping_sub(self.transit) as i32;
+            let difference = difference.unsigned_abs().min(1 << 27);
+            let jitter = self.jitter_q4;
+            self.jitter_q4 = jitter + difference - ((jitter + 8) >> 4);
+        }
+        self.transit = transit;
+    }
+
+    /// Whether anything arrived yet.
+    pub fn has_packets(&self) -> bool {
+        self.received > 0
+    }
+
+    /// Packets lost so far; duplicates cannot make it negative, since replays are not counted.
+    pub fn lost(&self) -> u64 {
+        self.expected().saturating_sub(self.received)
+    }
+
+    /// In clock units.
+    pub fn jitter(&self) -> u32 {
+        self.jitter_q4 >> 4
+    }
+
+    /// Closes an interval and reports it.
+    pub fn report(&mut self) -> ReceptionReport {
+        let expected = self.expected();
+        let expected_interval = expected - self.expected_before;
+        let received_interval = self.received - self.received_before;
+        self.expected_before = expected;
+        self.received_before = self.received;
+        let lost_interval = expected_interval.saturating_sub(received_interval);
+        let fraction = (lost_interval << 8).checked_div(expected_interval).unwrap_or(0);
+        ReceptionReport {
+            fraction_lost: fraction.min(255) as u8,
+            cumulative_lost: self.lost().min(0x7f_ffff) as i32,
+            highest: self.highest as u32,
+            jitter: self.jitter(),
+        }
+    }
+
+    fn expected(&self) -> u64 {
+        // A packet before the first one's index widens the range to what was received at least.
+        if self.received == 0 { 0 } else { (self.highest - self.base + 1).max(self.received) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Instant(ms * 1_000_000), unix_ns: 0 }
+    }
+
+    #[test]
+    fn loss_is_reported_per_interval_and_in_total() {
+        let mut reception = Reception::default();
+        for index in [10, 11, 13] {
+            reception.on_packet(at(0), index, 0, 8000);
+        }
+        let report = reception.report();
+        assert_eq!((report.fraction_lost, report.cumulative_lost, report.highest), (64, 1, 13));
+        reception.on_packet(at(0), 12, 0, 8000);
+        reception.on_packet(at(0), 14, 0, 8000);
+        let report = reception.report();
+        assert_eq!((report.fraction_lost, report.cumulative_lost, report.highest), (0, 0, 14));
+    }
+
+    #[test]
+    fn jitter_follows_rfc_3550_a_8() {
+        let mut reception = Reception::default();
+        // 20 ms apart by timestamp, 20 then 36 ms apart on arrival: D = 16 ms = 128 units of 8 kHz.
+        reception.on_packet(at(0), 0, 0, 8000);
+        reception.on_packet(at(20), 1, 160, 8000);
+        assert_eq!(reception.jitter(), 0);
+        reception.on_packet(at(56), 2, 320, 8000);
+        assert_eq!(reception.jitter(), 128 / 16);
+    }
+}

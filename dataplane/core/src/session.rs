@@ -1,0 +1,166 @@
+//! One secured transport of one member.
+
+use proto::region::ledger::RTCP_SOURCES;
+use proto::{CloseReason, GrantWord, Label, List, MemberNo, Path, SessionId, SrtpProfile};
+use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
+
+use crate::Instant;
+use crate::limits::{PUBLICATIONS_MAX, SLOTS_MAX};
+use crate::policer::Bucket;
+use crate::room::Links;
+use crate::slab::NONE;
+
+/// How far a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// The place is free.
+    #[default]
+    Free,
+    /// Nothing authentic has arrived yet.
+    Opening,
+    /// It has.
+    Alive,
+    /// The grant's deadline has passed; it closes at `close_at` unless renewed.
+    GrantEnded,
+    /// It ended; its late packets are counted as `revoked` until `close_at`.
+    Closed(CloseReason),
+}
+
+/// The replay state of one sender of SRTCP.
+#[derive(Debug, Clone, Default)]
+pub struct RtcpSource {
+    /// The sender; `None` while the place is free.
+    pub ssrc: Option<u32>,
+    /// Its window.
+    pub window: RtcpReplayWindow,
+}
+
+/// What the packet path and housekeeping need of a session; its keys lie apart.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// Its life.
+    pub state: State,
+    /// Rights, epoch, deadline.
+    pub grant: GrantWord,
+    /// Index of its room.
+    pub room: u32,
+    /// Index of its app.
+    pub app: u32,
+    /// Whose it is.
+    pub member: MemberNo,
+    /// Which WHIP or WHEP resource it belongs to.
+    pub resource: u32,
+    /// Its number, with the generation of the place.
+    pub id: SessionId,
+    /// Where to send; the remote end is unset until it is known.
+    pub path: Path,
+    /// When something authentic arrived on that path; zero before.
+    pub heard: Instant,
+    /// Failed authentications.
+    pub failures: Bucket,
+    /// Indices of its streams in.
+    pub publications: List<u32, PUBLICATIONS_MAX>,
+    /// Indices of its slots.
+    pub slots: List<u32, SLOTS_MAX>,
+    /// SSRC of our own RTCP.
+    pub rtcp_ssrc: u32,
+    /// Next SRTCP index to send with.
+    pub rtcp_next: u32,
+    /// First SRTCP index not claimed in the ledger.
+    pub rtcp_ceiling: u32,
+    /// Who sends SRTCP to us.
+    pub rtcp_sources: [RtcpSource; RTCP_SOURCES],
+    /// Node clock minus publisher clock, in NTP units (2^-32 s), held from the first sender report.
+    pub clock_offset: Option<i64>,
+    /// Neighbours in the room.
+    pub links: Links,
+    /// When the grace after the grant, or the memory of the closed session, ends.
+    pub close_at: Instant,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Both directions.
+    pub profile: SrtpProfile,
+    /// Masked user.
+    pub label: Label,
+    /// Opaque, for the control plane.
+    pub blob: List<u8, { proto::command::BLOB_MAX }>,
+    /// Accepted packets.
+    pub rx_packets: u64,
+    /// Accepted bytes.
+    pub rx_bytes: u64,
+    /// Sent packets.
+    pub tx_packets: u64,
+    /// Sent bytes.
+    pub tx_bytes: u64,
+    /// Failed authentications, all told.
+    pub auth_failures: u64,
+}
+
+impl Session {
+    /// Serves packets: not free, not closed.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Opening | State::Alive | State::GrantEnded)
+    }
+
+    /// There is somewhere to send.
+    pub fn has_path(&self) -> bool {
+        !self.path.remote.is_unset()
+    }
+
+    /// The replay state of a sender, or a free place for it; `None` when all are taken by others.
+    pub fn rtcp_source(&self, ssrc: u32) -> Option<usize> {
+        let known = self.rtcp_sources.iter().position(|source| source.ssrc == Some(ssrc));
+        known.or_else(|| self.rtcp_sources.iter().position(|source| source.ssrc.is_none()))
+    }
+}
+
+/// Both key contexts of a session, apart from its hot part: together they fill dozens of cache lines.
+#[derive(Debug)]
+pub struct Keys<P: Provider> {
+    /// Opens what the peer sends.
+    pub inbound: Inbound<P>,
+    /// Seals what we send.
+    pub outbound: Outbound<P>,
+}
+
+/// A receive section of a subscriber.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// Index of its session.
+    pub session: u32,
+    /// Its place in the session's list.
+    pub position: u8,
+    /// What it takes.
+    pub spec: proto::SlotSpec,
+    /// Index of the stream it shows, or `NONE`.
+    pub publication: u32,
+    /// The payload type negotiated for that stream's codec.
+    pub payload_type: u8,
+    /// Somebody publishes its kind in a codec it cannot take, and it was told.
+    pub mismatch: bool,
+    /// Rewrites what it shows.
+    pub munger: crate::munger::Munger,
+    /// First egress index not claimed in the ledger.
+    pub ceiling: u64,
+    /// RTP packets sent, as the sender report counts them.
+    pub tx_packets: u32,
+    /// Payload bytes sent, likewise.
+    pub tx_octets: u32,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Slot {
+            session: NONE,
+            position: 0,
+            spec: proto::SlotSpec::default(),
+            publication: NONE,
+            payload_type: 0,
+            mismatch: false,
+            munger: crate::munger::Munger::new(0, 0),
+            ceiling: 0,
+            tx_packets: 0,
+            tx_octets: 0,
+        }
+    }
+}

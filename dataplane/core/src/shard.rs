@@ -1,0 +1,191 @@
+//! A shard: the rooms of one core, as a value.
+//!
+//! Five verbs drive it: `process` a burst, carry out a `command`, take an opened packet of another shard
+//! with `relay_in`, keep house with `tick`, and hand out events with `pop_event`.
+
+use arrayvec::ArrayVec;
+use proto::counters::ShardCounters;
+use proto::{Event, PublicationNo, RoomNo, SdkAppId, ShardId};
+use srtp::Provider;
+
+use crate::events::EventQueue;
+use crate::fanout::Fanouts;
+use crate::limits::{
+    APPS_MAX, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION, SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK,
+};
+use crate::policer::Bucket;
+use crate::publication::Publication;
+use crate::room::{App, Room};
+use crate::session::{Keys, Session, Slot};
+use crate::slab::Slab;
+use crate::stage::{self, Work};
+use crate::table::Table;
+use crate::{Burst, Duration, Endpoint, Instant, Io, Now};
+
+/// What a shard is made with; its memory follows from it and does not grow.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Which of the node's shards it is.
+    pub id: ShardId,
+    /// Keys the hashes of tables whose keys attackers choose.
+    pub seed: [u8; 32],
+    /// Sessions at most, tombstones included.
+    pub sessions_max: u32,
+    /// Rooms at most.
+    pub rooms_max: u32,
+    /// A session that was silent so long is closed.
+    pub session_timeout: Duration,
+    /// An empty room is kept so long.
+    pub room_linger: Duration,
+}
+
+/// The rooms of one core.
+pub struct Shard<P: Provider> {
+    pub(crate) config: ShardConfig,
+    pub(crate) provider: P,
+    pub(crate) apps: Slab<App>,
+    pub(crate) rooms: Slab<Room>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) keys: Vec<Option<Keys<P>>>,
+    pub(crate) publications: Slab<Publication>,
+    pub(crate) slots: Slab<Slot>,
+    pub(crate) fanouts: Fanouts,
+    /// Trusted keys (the control plane chose them), hashed like the others for simplicity.
+    pub(crate) app_by_id: Table<SdkAppId>,
+    pub(crate) room_by_no: Table<RoomNo>,
+    pub(crate) publication_by_no: Table<PublicationNo>,
+    /// Remote endpoint to session: the local end is one port per shard. Attackers choose the keys.
+    pub(crate) session_by_remote: Table<Endpoint>,
+    /// Declared SSRC to the first publication with it. Publishers choose the keys.
+    pub(crate) publication_by_ssrc: Table<u32>,
+    /// Budgets of unknown sources; sources share one by a keyed hash.
+    pub(crate) source_budgets: Vec<Bucket>,
+    pub(crate) source_key: (u64, u64),
+    pub(crate) pli_pending: ArrayVec<u32, PLI_PENDING_MAX>,
+    pub(crate) events: EventQueue,
+    pub(crate) resync: Option<Resync>,
+    pub(crate) counters: ShardCounters,
+    pub(crate) draining: bool,
+    /// Sessions with a higher index were never used.
+    pub(crate) sessions_high: u32,
+    pub(crate) visit_at: u32,
+    pub(crate) room_visit_at: u32,
+    pub(crate) next_tick: Instant,
+    pub(crate) bursts: u64,
+}
+
+/// How far the answer to `Resync` is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resync {
+    pub at: u32,
+    pub told: u32,
+}
+
+impl<P: Provider> Shard<P> {
+    /// Sets aside all memory the shard will ever use.
+    pub fn new(config: &ShardConfig, provider: P, now: Now) -> Self {
+        let sessions = config.sessions_max as usize;
+        let rooms = config.rooms_max as usize;
+        let publications = sessions * PUBLICATIONS_PER_SESSION;
+        let slots = sessions * SLOTS_PER_SESSION;
+        let word = |at: usize| {
+            u64::from_le_bytes(config.seed[at..at + 8].try_into().expect("eight bytes"))
+        };
+        let (key, source_key) = ((word(0), word(8)), (word(16), word(24)));
+        Shard {
+            provider,
+            apps: Slab::new(APPS_MAX, App::default),
+            rooms: Slab::new(rooms, Room::default),
+            sessions: (0..sessions).map(|_| Session::default()).collect(),
+            keys: (0..sessions).map(|_| None).collect(),
+            publications: Slab::new(publications, || Publication::new(Default::default())),
+            slots: Slab::new(slots, Slot::default),
+            fanouts: Fanouts::new(slots, publications),
+            app_by_id: Table::new(APPS_MAX, key),
+            room_by_no: Table::new(rooms, key),
+            publication_by_no: Table::new(publications, key),
+            session_by_remote: Table::new(sessions, key),
+            publication_by_ssrc: Table::new(publications, key),
+            source_budgets: vec![Bucket::default(); SOURCE_BUCKETS],
+            source_key,
+            pli_pending: ArrayVec::new(),
+            events: EventQueue::new(),
+            resync: None,
+            counters: ShardCounters::default(),
+            draining: false,
+            sessions_high: 0,
+            visit_at: 0,
+            room_visit_at: 0,
+            next_tick: now.mono + TICK,
+            bursts: 0,
+            config: config.clone(),
+        }
+    }
+
+    /// Takes a burst through all stages; `rx` is empty afterwards. The order of the lines is the
+    /// packet's way; each stage passes once over the whole burst.
+    pub fn process<I: Io>(&mut self, now: Now, io: &mut I, rx: &mut Burst<I::Buf>) {
+        if rx.is_empty() {
+            return;
+        }
+        let mut work = Work::new(rx.len());
+        self.bursts += 1;
+        stage::run(self, io, &mut work, 0, |_, _, work| stage::classify(work, rx));
+        stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
+        stage::run(self, io, &mut work, 2, |shard, _, work| stage::admit(shard, now, work, rx));
+        stage::run(self, io, &mut work, 3, |shard, io, work| stage::open(shard, now, io, work, rx));
+        stage::run(self, io, &mut work, 4, |shard, _, work| stage::inspect(shard, work, rx));
+        stage::run(self, io, &mut work, 5, |shard, io, work| {
+            stage::feedback(shard, now, io, work, rx)
+        });
+        stage::run(self, io, &mut work, 6, |shard, _, work| stage::route(shard, work));
+        stage::run(self, io, &mut work, 7, |shard, io, work| stage::seal(shard, now, io, work, rx));
+        stage::account(self, io, &work, rx);
+    }
+
+    /// Serves this shard's subscribers of a stream that another shard opened.
+    pub fn relay_in<I: Io>(&mut self, now: Now, io: &mut I, packet: &crate::RelayPacket<'_>) {
+        self.counters.relay_rx += 1;
+        stage::seal_relayed(self, now, io, packet);
+    }
+
+    /// What subscribers on another shard want of a stream of this one.
+    pub fn feedback_in<I: Io>(&mut self, now: Now, io: &mut I, feedback: crate::RelayFeedback) {
+        if let Some(publication) = self.publication_by_no.get(&feedback.publication)
+            && feedback.keyframe
+        {
+            crate::report::request_keyframe(self, now, io, publication);
+        }
+    }
+
+    /// The next event for the control plane.
+    pub fn pop_event(&mut self) -> Option<Event> {
+        self.events.pop().or_else(|| self.next_resync_event())
+    }
+
+    /// When `tick` wants to be called next.
+    pub fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// Everything counted so far.
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    /// Sessions that are open now.
+    pub fn sessions(&self) -> u32 {
+        self.counters.sessions as u32
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &ShardConfig {
+        &self.config
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        if !self.events.push(event) {
+            self.counters.events_lost += 1;
+        }
+    }
+}

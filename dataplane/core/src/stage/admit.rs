@@ -1,0 +1,96 @@
+//! Admit: what may be opened, cheapest check first. Nothing changes here but the books of budgets.
+//!
+//! Reads: session, room epoch, grant word, replay window, budgets. Sets: `index`. Verdicts: `revoked`,
+//! `grant_expired`, `no_right`, `foreign_app`, `foreign_room`, `replay`, `too_old`, `failure_budget`,
+//! `app_packets`, `app_bytes`.
+
+use proto::{DropReason, GrantRefusal};
+use srtp::{Provider, Replay};
+
+use super::{Kind, Verdict, Work};
+use crate::limits::{FAILURE_AHEAD, SESSION_FAILURES};
+use crate::policer::Rate;
+use crate::session::Session;
+use crate::shard::Shard;
+use crate::{Buf, Burst, Now};
+
+pub(super) const FAILURE_RATE: Rate =
+    Rate::new(SESSION_FAILURES.0 as u64, SESSION_FAILURES.1 as u64);
+
+/// Decides for each packet whether its tag is worth checking.
+pub fn admit<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Work, rx: &Burst<B>) {
+    for (i, datagram) in rx.iter().enumerate() {
+        if work.verdict[i] != Verdict::Next {
+            continue;
+        }
+        if let Err(reason) = admit_one(shard, now, work, i, datagram.buf.bytes()) {
+            work.verdict[i] = Verdict::Drop(reason);
+        }
+    }
+}
+
+fn admit_one<P: Provider>(
+    shard: &Shard<P>,
+    now: Now,
+    work: &mut Work,
+    i: usize,
+    bytes: &[u8],
+) -> Result<(), DropReason> {
+    let session = &shard.sessions[work.session[i] as usize];
+    let room = &shard.rooms[session.room];
+    if room.app != session.app {
+        return Err(DropReason::ForeignApp);
+    }
+    let is_rtp = work.kind[i] == Kind::Rtp;
+    let publication = is_rtp.then(|| &shard.publications[work.publication[i]]);
+    let bit = publication.map_or(0, |publication| publication.spec.kind.send_bit());
+    session.grant.check(now.mono.seconds(), room.epoch, bit).map_err(refusal)?;
+    if let Some(publication) = publication {
+        if publication.room != session.room {
+            return Err(DropReason::ForeignRoom);
+        }
+        let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let window = &publication.window;
+        let index = window.roc().estimate_after(publication.first_failures, seq);
+        window.check(index).map_err(replay)?;
+        let ahead =
+            window.highest().map(|highest| index.value() <= highest.value() + FAILURE_AHEAD);
+        within_failure_budget(session, now, ahead.unwrap_or(false))?;
+        work.index[i] = index.value();
+    } else {
+        within_failure_budget(session, now, false)?;
+    }
+    let app = &shard.apps[session.app];
+    if !app.packets.has(now.mono, app.packet_rate()) {
+        return Err(DropReason::AppPackets);
+    }
+    if !app.bytes.has(now.mono, app.byte_rate()) {
+        return Err(DropReason::AppBytes);
+    }
+    Ok(())
+}
+
+/// A session over its budget still opens packets near its last authentic index, so that whoever forges
+/// cannot lock the owner out.
+fn within_failure_budget(session: &Session, now: Now, is_near: bool) -> Result<(), DropReason> {
+    if is_near || session.failures.has(now.mono, FAILURE_RATE) {
+        Ok(())
+    } else {
+        Err(DropReason::FailureBudget)
+    }
+}
+
+pub(super) fn refusal(refusal: GrantRefusal) -> DropReason {
+    match refusal {
+        GrantRefusal::Expired => DropReason::GrantExpired,
+        GrantRefusal::Revoked => DropReason::Revoked,
+        GrantRefusal::NoRight => DropReason::NoRight,
+    }
+}
+
+pub(super) fn replay(replay: Replay) -> DropReason {
+    match replay {
+        Replay::Seen => DropReason::Replay,
+        Replay::TooOld => DropReason::TooOld,
+    }
+}

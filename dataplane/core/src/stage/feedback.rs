@@ -1,0 +1,153 @@
+//! Feedback: RTCP is opened, read and ends here; nothing of it is forwarded.
+//!
+//! Reads: SRTCP packets. Sets: report state, keyframe requests, replay state. Verdicts: `done`,
+//! `auth_failed`, `malformed`, `replay`, `too_old`, `unknown_ssrc`, `bad_packet`.
+
+use proto::DropReason;
+use proto::region::ledger;
+use srtp::{Provider, RtcpIndex, peek_rtcp};
+use wire::rtcp::{Compound, Packet, Rules, SenderReport};
+
+use super::admit::replay;
+use super::open::{authentic, failed, open_error};
+use super::{Kind, Verdict, Work};
+use crate::report::request_keyframe;
+use crate::shard::Shard;
+use crate::slab::NONE;
+use crate::{Buf, Burst, Io, Now};
+
+/// Packets of one compound that are looked at; what comes behind is ignored.
+const PACKETS_MAX: usize = 32;
+
+/// Handles the RTCP packets of the burst.
+pub fn feedback<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    work: &mut Work,
+    rx: &mut Burst<I::Buf>,
+) {
+    for (i, datagram) in rx.iter_mut().enumerate() {
+        if !work.is(i, Kind::Rtcp) {
+            continue;
+        }
+        let received = datagram.buf.bytes().len();
+        let opened = open_one(shard, now, io, work, i, datagram.buf.bytes_mut());
+        work.verdict[i] = match opened {
+            Ok(len) => {
+                authentic(shard, now, work, i, datagram.path, received);
+                shard.counters.rtcp_rx += 1;
+                read(shard, now, io, work.session[i], &datagram.buf.bytes()[..len])
+            }
+            Err(reason) => Verdict::Drop(reason),
+        };
+    }
+}
+
+/// Replay check, open, replay commit; returns the length of the compound.
+fn open_one<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    work: &Work,
+    i: usize,
+    bytes: &mut [u8],
+) -> Result<usize, DropReason> {
+    let at = work.session[i];
+    let session = &shard.sessions[at as usize];
+    let peek = peek_rtcp(crate::commands::profile(session.profile), bytes).map_err(open_error)?;
+    let source = session.rtcp_source(peek.ssrc).ok_or(DropReason::UnknownSsrc)?;
+    session.rtcp_sources[source].window.check(peek.index).map_err(replay)?;
+    let keys = shard.keys[at as usize].as_ref().ok_or(DropReason::NoSession)?;
+    let opened = shard.provider.open_rtcp(&keys.inbound, bytes);
+    let (len, index) = opened.map_err(|error| {
+        failed(shard, now, work, i);
+        open_error(error)
+    })?;
+    let place = &mut shard.sessions[at as usize].rtcp_sources[source];
+    place.ssrc = Some(peek.ssrc);
+    place.window.commit(index).map_err(replay)?;
+    let highest = place.window.highest().map_or(0, RtcpIndex::value);
+    let word = u64::from(peek.ssrc) << 32 | u64::from(highest + 1);
+    io.ledger_store(at, ledger::RTCP_INGRESS + source, word);
+    Ok(len)
+}
+
+/// What each packet of an authentic compound means to us.
+fn read<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    session: u32,
+    bytes: &[u8],
+) -> Verdict {
+    let Ok(compound) = Compound::new_checked(bytes, Rules::ReducedSize) else {
+        return Verdict::Drop(DropReason::BadPacket);
+    };
+    for packet in compound.packets().take(PACKETS_MAX) {
+        match packet {
+            Packet::SenderReport(report) => on_sender_report(shard, now, session, &report),
+            Packet::Pli(pli) => on_picture_loss(shard, now, io, session, pli.media_ssrc()),
+            Packet::Fir(fir) => {
+                for (ssrc, _) in fir.entries() {
+                    on_picture_loss(shard, now, io, session, ssrc);
+                }
+            }
+            // Reception reports and NACK never go upstream; a BYE proves nothing that DELETE or the
+            // session timeout would not say better.
+            _ => {}
+        }
+    }
+    Verdict::Done
+}
+
+/// Puts the publisher's report on the node's clock: one offset per resource, held from its first report,
+/// so that its streams stay in step and switching moves nothing.
+fn on_sender_report<P: Provider>(
+    shard: &mut Shard<P>,
+    now: Now,
+    session: u32,
+    report: &SenderReport<'_>,
+) {
+    let of_report = |index: &&u32| shard.publications[**index].spec.ssrc == report.ssrc();
+    let Some(publication) =
+        shard.sessions[session as usize].publications.iter().find(of_report).copied()
+    else {
+        return;
+    };
+    let info = report.info();
+    let offset =
+        clock_offset(shard, session).unwrap_or_else(|| now.ntp().wrapping_sub(info.ntp) as i64);
+    shard.sessions[session as usize].clock_offset = Some(offset);
+    let publication = &mut shard.publications[publication];
+    publication.report = (info.ntp.wrapping_add_signed(offset), info.rtp_timestamp);
+    publication.report_echo = ((info.ntp >> 16) as u32, now.mono);
+}
+
+/// The offset that this session, or another of the same resource, holds already. Sessions of one
+/// resource are neighbours in the room, since they are opened one after the other.
+fn clock_offset<P: Provider>(shard: &Shard<P>, session: u32) -> Option<i64> {
+    let mut found = shard.sessions[session as usize].clock_offset;
+    crate::membership::for_each_of_resource(shard, session, |other| {
+        found = found.or(shard.sessions[other as usize].clock_offset);
+    });
+    found
+}
+
+/// A subscriber lost its picture: the stream that its slot shows is asked for a keyframe.
+fn on_picture_loss<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    session: u32,
+    media_ssrc: u32,
+) {
+    shard.counters.pli_rx += 1;
+    let of_media = |index: &&u32| shard.slots[**index].spec.ssrc == media_ssrc;
+    let slot = shard.sessions[session as usize].slots.iter().find(of_media);
+    if let Some(publication) = slot.map(|slot| shard.slots[*slot].publication)
+        && publication != NONE
+    {
+        request_keyframe(shard, now, io, publication);
+    }
+}

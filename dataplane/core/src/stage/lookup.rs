@@ -1,0 +1,119 @@
+//! Lookup: whose packet it is. By the remote endpoint; for an endpoint that no session has, by an SSRC
+//! that exactly one open session declared, within a budget per source.
+//!
+//! Reads: addresses and SSRC. Sets: `session`, `publication`, `unknown_source`. Verdicts: `no_session`,
+//! `unknown_ssrc`, `revoked`, `source_budget`, `not_served`.
+
+use std::hash::{Hash, Hasher};
+
+use proto::DropReason;
+use siphasher::sip::SipHasher13;
+use srtp::Provider;
+
+use super::{Kind, Verdict, Work};
+use crate::limits::{SOURCE_ATTEMPTS, SOURCE_BUCKETS};
+use crate::policer::Rate;
+use crate::session::State;
+use crate::shard::Shard;
+use crate::slab::NONE;
+use crate::{Buf, Burst, Endpoint, Now};
+
+pub(super) const SOURCE_RATE: Rate = Rate::new(SOURCE_ATTEMPTS.0 as u64, SOURCE_ATTEMPTS.1 as u64);
+
+/// Finds session and publication of each packet.
+pub fn lookup<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Work, rx: &Burst<B>) {
+    for (i, datagram) in rx.iter().enumerate() {
+        if work.verdict[i] != Verdict::Next {
+            continue;
+        }
+        let remote = datagram.path.remote;
+        let by_path = shard.session_by_remote.get(&remote);
+        let verdict = match work.kind[i] {
+            Kind::Rtp | Kind::Rtcp => {
+                let at = if work.kind[i] == Kind::Rtp { 8 } else { 4 };
+                let bytes = datagram.buf.bytes();
+                let ssrc = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("classified"));
+                by_ssrc(shard, now, work, i, by_path, ssrc, remote)
+            }
+            _ if by_path.is_some() => Verdict::Drop(DropReason::NotServed),
+            _ => Verdict::Drop(DropReason::NoSession),
+        };
+        work.verdict[i] = verdict;
+    }
+}
+
+fn by_ssrc<P: Provider>(
+    shard: &mut Shard<P>,
+    now: Now,
+    work: &mut Work,
+    i: usize,
+    by_path: Option<u32>,
+    ssrc: u32,
+    remote: Endpoint,
+) -> Verdict {
+    if let Some(session) = by_path {
+        work.session[i] = session;
+        let session = &shard.sessions[session as usize];
+        if matches!(session.state, State::Closed(_)) {
+            return Verdict::Drop(DropReason::Revoked);
+        }
+        // A subscriber's RTCP comes under an SSRC that nobody declared; its key will tell.
+        if work.kind[i] == Kind::Rtcp {
+            return Verdict::Next;
+        }
+        let declared = |index: &&u32| shard.publications[**index].spec.ssrc == ssrc;
+        if let Some(publication) = session.publications.iter().find(declared) {
+            work.publication[i] = *publication;
+            return Verdict::Next;
+        }
+    }
+    match declared_by(shard, ssrc) {
+        Declared::ByOne(publication) => {
+            let budget = source_budget(shard, remote);
+            if !shard.source_budgets[budget].has(now.mono, SOURCE_RATE) {
+                return Verdict::Drop(DropReason::SourceBudget);
+            }
+            shard.source_budgets[budget].take(now.mono, SOURCE_RATE, 1);
+            work.publication[i] = publication;
+            work.session[i] = shard.publications[publication].session;
+            work.unknown_source[i] = true;
+            Verdict::Next
+        }
+        Declared::ByClosed => Verdict::Drop(DropReason::Revoked),
+        Declared::ByNoneOrMany if by_path.is_some() => Verdict::Drop(DropReason::UnknownSsrc),
+        Declared::ByNoneOrMany => Verdict::Drop(DropReason::NoSession),
+    }
+}
+
+enum Declared {
+    ByOne(u32),
+    ByClosed,
+    ByNoneOrMany,
+}
+
+/// Who declared an SSRC on this shard. Two open sessions with one SSRC leave it undecided: trying keys
+/// in turn would let one app spend another's cycles.
+fn declared_by<P: Provider>(shard: &Shard<P>, ssrc: u32) -> Declared {
+    let mut found = Declared::ByNoneOrMany;
+    let mut next = shard.publication_by_ssrc.get(&ssrc).unwrap_or(NONE);
+    while next != NONE {
+        let publication = &shard.publications[next];
+        found = match found {
+            _ if !publication.live => match found {
+                Declared::ByOne(_) => found,
+                _ => Declared::ByClosed,
+            },
+            Declared::ByOne(_) => return Declared::ByNoneOrMany,
+            _ => Declared::ByOne(next),
+        };
+        next = publication.next_same_ssrc;
+    }
+    found
+}
+
+/// The budget of a source, by a keyed hash of its address: an attacker cannot choose whom to share with.
+pub(super) fn source_budget<P: Provider>(shard: &Shard<P>, remote: Endpoint) -> usize {
+    let mut hasher = SipHasher13::new_with_keys(shard.source_key.0, shard.source_key.1);
+    remote.ip.hash(&mut hasher);
+    hasher.finish() as usize % SOURCE_BUCKETS
+}

@@ -1,0 +1,451 @@
+//! Seal: one copy per subscription, its header from the munger, its payload sealed straight into a new
+//! buffer under the subscriber's key; the last subscription takes the received buffer itself.
+//!
+//! Reads: the opened packet, fan-out entries, grant words. Sets: mungers, ledger claims, send counters.
+//! Verdicts: `forwarded`, `done`. What a copy can die of is counted in `egress_drops`.
+
+use arrayvec::ArrayVec;
+use proto::region::ledger;
+use proto::{DropReason, Extension, ExtensionId, MediaKind};
+use srtp::{EgressIndex, Plaintext, Provider, SealJob};
+use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
+use wire::rtp_ext::{Elements, Form, Writer};
+
+use super::admit::refusal;
+use super::{Kind, Verdict, Work};
+use crate::fanout::Entry;
+use crate::limits::{CLAIM, EXTENSION_BYTES_MAX, EXTENSION_ELEMENTS_MAX, SEAL_BATCH};
+use crate::shard::Shard;
+use crate::{Buf, Burst, Datagram, Io, Now, RelayPacket};
+
+/// Expedited forwarding for sound (RFC 3246), assured forwarding 41 for pictures (RFC 2597).
+pub fn dscp(kind: MediaKind) -> u8 {
+    match kind {
+        MediaKind::Audio => 46,
+        MediaKind::Video | MediaKind::Substream => 34,
+    }
+}
+
+/// What every copy of a packet has in common; owned, so that the received buffer may be rewritten.
+struct Media {
+    publication: u32,
+    index: u64,
+    timestamp: u32,
+    marker: bool,
+    padding: bool,
+    bytes: [u8; EXTENSION_BYTES_MAX],
+    elements: ArrayVec<(Extension, u16, u16), EXTENSION_ELEMENTS_MAX>,
+}
+
+impl Media {
+    /// Keeps the end-to-end elements that the publisher negotiated.
+    fn keep(&mut self, block: ExtensionBlock<'_>, negotiated: &[ExtensionId]) {
+        let mut used = 0;
+        for element in Elements::new(block).flatten() {
+            let Some(known) = negotiated.iter().find(|known| known.id == element.id) else {
+                continue;
+            };
+            let end = used + element.data.len();
+            if known.extension.is_hop_by_hop() || end > EXTENSION_BYTES_MAX {
+                continue;
+            }
+            let place = (known.extension, used as u16, end as u16);
+            if self.elements.try_push(place).is_err() {
+                return;
+            }
+            self.bytes[used..end].copy_from_slice(element.data);
+            used = end;
+        }
+    }
+
+    /// The elements that a subscriber negotiated, under its own ids.
+    fn block<'a>(
+        &self,
+        negotiated: &[ExtensionId],
+        out: &'a mut [u8],
+    ) -> Option<ExtensionBlock<'a>> {
+        let wanted = || {
+            self.elements.iter().filter_map(|(extension, from, to)| {
+                let known = negotiated.iter().find(|known| known.extension == *extension)?;
+                Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
+            })
+        };
+        let forms = wanted().map(|(id, data)| Form::for_element(id, data.len()));
+        let form = forms.fold(Some(Form::OneByte), |form, needed| match (form, needed) {
+            (Some(Form::TwoByte), Some(_)) | (Some(_), Some(Form::TwoByte)) => Some(Form::TwoByte),
+            (form, Some(Form::OneByte)) => form,
+            (_, None) | (None, _) => None,
+        })?;
+        let mut writer = Writer::new(out, form);
+        for (id, data) in wanted() {
+            writer.push(id, data).ok()?;
+        }
+        writer.finish().ok().flatten()
+    }
+}
+
+/// One subscription's copy, decided but not written yet.
+struct Copy {
+    entry: Entry,
+    index: EgressIndex,
+    timestamp: u32,
+}
+
+type Batch = ArrayVec<Copy, SEAL_BATCH>;
+
+/// Forwards the opened RTP packets of the burst, in order, and gives all its buffers away.
+pub fn seal<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    work: &mut Work,
+    rx: &mut Burst<I::Buf>,
+) {
+    for (i, datagram) in rx.drain(..).enumerate() {
+        if !work.is(i, Kind::Rtp) {
+            io.free(datagram.buf);
+            continue;
+        }
+        let sent = seal_local(shard, now, io, work, i, datagram.buf);
+        work.verdict[i] = if sent { Verdict::Forwarded } else { Verdict::Done };
+    }
+}
+
+/// One packet of this shard: copies for all subscribers but one, the buffer itself for that one.
+fn seal_local<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    work: &Work,
+    i: usize,
+    buf: I::Buf,
+) -> bool {
+    let publication = work.publication[i];
+    let header_len = usize::from(work.header_len[i]);
+    let payload_len = usize::from(work.payload_len[i]);
+    let Ok(packet) = Rtp::new_sealed(buf.bytes()) else {
+        io.free(buf);
+        return false;
+    };
+    let mut media = Media {
+        publication,
+        index: work.index[i],
+        timestamp: packet.timestamp(),
+        marker: packet.marker(),
+        padding: packet.has_padding(),
+        bytes: [0; EXTENSION_BYTES_MAX],
+        elements: ArrayVec::new(),
+    };
+    if let Some(block) = packet.extension() {
+        media.keep(block, &shard.publications[publication].spec.extensions);
+    }
+    let relayed = relay(shard, io, &media, &packet, header_len, payload_len);
+    let payload = &buf.bytes()[header_len..header_len + payload_len];
+    let (mut sent, held) = seal_copies(shard, now, io, &media, payload, true);
+    match held {
+        Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, header_len),
+        None => io.free(buf),
+    }
+    sent > 0 || relayed
+}
+
+/// A packet that another shard opened: a copy for each subscriber of this one.
+pub fn seal_relayed<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    packet: &RelayPacket<'_>,
+) {
+    let Some(publication) = shard.publication_by_no.get(&packet.publication) else { return };
+    let mut media = Media {
+        publication,
+        index: packet.index,
+        timestamp: packet.timestamp,
+        marker: packet.marker,
+        padding: packet.padding,
+        bytes: [0; EXTENSION_BYTES_MAX],
+        elements: ArrayVec::new(),
+    };
+    let stream = &mut shard.publications[publication];
+    if stream.home.is_none() || !stream.live {
+        return;
+    }
+    stream.report = packet.report;
+    let block = ExtensionBlock { profile: packet.extension_profile, data: packet.extension };
+    media.keep(block, &stream.spec.extensions);
+    seal_copies(shard, now, io, &media, packet.payload, false);
+}
+
+/// Copies to other shards with subscribers; true when one was taken.
+fn relay<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    io: &mut I,
+    media: &Media,
+    packet: &Rtp<&[u8]>,
+    header_len: usize,
+    payload_len: usize,
+) -> bool {
+    let publication = &shard.publications[media.publication];
+    let mut waiting = publication.relays;
+    let mut taken = false;
+    while waiting != 0 {
+        let to = waiting.trailing_zeros();
+        waiting &= waiting - 1;
+        let block = packet.extension();
+        let copy = RelayPacket {
+            publication: publication.spec.publication,
+            index: media.index,
+            timestamp: media.timestamp,
+            marker: media.marker,
+            padding: media.padding,
+            extension_profile: block.map_or(0, |block| block.profile),
+            extension: block.map_or(&[], |block| block.data),
+            payload: &packet.payload()[..payload_len.min(packet.payload().len())],
+            report: publication.report,
+        };
+        debug_assert_eq!(packet.header_len(), header_len);
+        if io.relay(proto::ShardId(to as u8), &copy) {
+            shard.counters.relay_tx += 1;
+            taken = true;
+        } else {
+            shard.counters.egress_drops[DropReason::RelayFull as usize] += 1;
+        }
+    }
+    taken
+}
+
+/// Seals a copy for each subscription; with `keep_last` the last one is left to the caller, who has a
+/// buffer for it. Returns how many were sent.
+fn seal_copies<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    media: &Media,
+    payload: &[u8],
+    keep_last: bool,
+) -> (usize, Option<Copy>) {
+    let mut batch = Batch::new();
+    let mut held = None;
+    let mut sent = 0;
+    let mut cursor = shard.fanouts.start(&shard.publications[media.publication].fanout);
+    while let Some(entry) = shard.fanouts.next(&mut cursor) {
+        let copy = match decide(shard, now, io, media, entry) {
+            Ok(copy) => copy,
+            Err(reason) => {
+                shard.counters.egress_drops[reason as usize] += 1;
+                continue;
+            }
+        };
+        let next = if keep_last { held.replace(copy) } else { Some(copy) };
+        if let Some(copy) = next {
+            batch.push(copy);
+        }
+        if batch.is_full() {
+            sent += seal_batch(shard, io, media, payload, &mut batch);
+        }
+    }
+    if !batch.is_empty() {
+        sent += seal_batch(shard, io, media, payload, &mut batch);
+    }
+    (sent, held)
+}
+
+/// Checks one subscription's rights and gives the packet its place in the subscriber's stream.
+fn decide<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    media: &Media,
+    entry: Entry,
+) -> Result<Copy, DropReason> {
+    let publication = &shard.publications[media.publication];
+    let room = &shard.rooms[publication.room];
+    let bit = publication.spec.kind.receive_bit();
+    entry.grant.check(now.mono.seconds(), room.epoch, bit).map_err(refusal)?;
+    let session = &shard.sessions[entry.session as usize];
+    if session.room != publication.room {
+        return Err(DropReason::ForeignRoom);
+    }
+    if !session.has_path() {
+        return Err(DropReason::NoPath);
+    }
+    let slot = &mut shard.slots[entry.slot];
+    let clock_rate = publication.spec.clock_rate;
+    let starts = !slot.munger.is_running();
+    let place = slot.munger.place(now.mono, media.index, media.timestamp, clock_rate)?;
+    let index = place.index.index().value();
+    if index >= slot.ceiling || starts {
+        slot.ceiling = slot.ceiling.max(index + CLAIM);
+        let word = ledger::EGRESS + 2 * usize::from(slot.position);
+        let (offset, last) = slot.munger.timestamps();
+        io.ledger_store(entry.session, word, slot.ceiling);
+        io.ledger_store(entry.session, word + 1, u64::from(offset) << 32 | u64::from(last));
+    }
+    Ok(Copy { entry, index: place.index, timestamp: place.timestamp })
+}
+
+/// Room for an extension block: every kept byte, a head for each element, padding.
+const BLOCK_MAX: usize = EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + 4;
+
+/// Calls `write` with the copy's header, ready to be emitted.
+fn with_header<P: Provider, T>(
+    shard: &Shard<P>,
+    media: &Media,
+    copy: &Copy,
+    write: impl FnOnce(&RtpRepr<'_>) -> T,
+) -> T {
+    let slot = &shard.slots[copy.entry.slot];
+    let csrcs = [shard.publications[media.publication].spec.publication.0];
+    let mut repr = RtpRepr {
+        padding: media.padding,
+        marker: media.marker,
+        payload_type: slot.payload_type,
+        sequence: copy.index.index().seq(),
+        timestamp: copy.timestamp,
+        ssrc: slot.spec.ssrc,
+        csrcs: &csrcs,
+        extension: None,
+    };
+    if media.elements.is_empty() || slot.spec.extensions.is_empty() {
+        return write(&repr);
+    }
+    let mut block = [0; BLOCK_MAX];
+    repr.extension = media.block(&slot.spec.extensions, &mut block);
+    write(&repr)
+}
+
+/// Seals a batch of copies in one call to the provider and sends them; returns how many.
+fn seal_batch<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    io: &mut I,
+    media: &Media,
+    payload: &[u8],
+    batch: &mut Batch,
+) -> usize {
+    let mut written = ArrayVec::<(Copy, usize, I::Buf), SEAL_BATCH>::new();
+    for copy in batch.drain(..) {
+        let Some(mut buf) = io.alloc() else {
+            shard.counters.egress_drops[DropReason::NoMbuf as usize] += 1;
+            continue;
+        };
+        let tag_len = tag_len(shard, &copy);
+        let header_len = with_header(shard, media, &copy, |repr| {
+            let out = buf.append(repr.header_len() + payload.len() + tag_len)?;
+            repr.emit(out).ok()
+        });
+        match header_len {
+            Some(header_len) => written.push((copy, header_len, buf)),
+            None => {
+                shard.counters.egress_drops[DropReason::Oversize as usize] += 1;
+                io.free(buf);
+            }
+        }
+    }
+    let mut sealed = ArrayVec::<(Entry, Option<usize>), SEAL_BATCH>::new();
+    let mut bufs = ArrayVec::<I::Buf, SEAL_BATCH>::new();
+    let mut rest = ArrayVec::<(Copy, usize), SEAL_BATCH>::new();
+    for (copy, header_len, buf) in written {
+        rest.push((copy, header_len));
+        bufs.push(buf);
+    }
+    {
+        let mut jobs = ArrayVec::<SealJob<'_, P>, SEAL_BATCH>::new();
+        for ((copy, header_len), buf) in rest.into_iter().zip(bufs.iter_mut()) {
+            sealed.push((copy.entry, None));
+            let Some(keys) = &shard.keys[copy.entry.session as usize] else { continue };
+            let ssrc = shard.slots[copy.entry.slot].spec.ssrc;
+            let plaintext = Plaintext::Shared(payload);
+            let out = buf.bytes_mut();
+            jobs.push(SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out));
+        }
+        shard.provider.seal_many(&mut jobs);
+        for ((_, len), job) in sealed.iter_mut().zip(&jobs) {
+            *len = job.result.ok();
+        }
+    }
+    let mut sent = 0;
+    for ((entry, len), mut buf) in sealed.into_iter().zip(bufs) {
+        match len {
+            Some(len) => {
+                buf.truncate(len);
+                send(shard, io, media, entry, payload.len(), buf);
+                sent += 1;
+            }
+            None => io.free(buf),
+        }
+    }
+    sent
+}
+
+/// Seals the last copy in the received buffer: nothing is allocated and the payload does not move.
+fn seal_in_place<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    io: &mut I,
+    media: &Media,
+    copy: Copy,
+    mut buf: I::Buf,
+    old_header_len: usize,
+) -> usize {
+    let entry = copy.entry;
+    let tag_len = tag_len(shard, &copy);
+    buf.advance(old_header_len);
+    let payload_len = buf.bytes().len();
+    let header_len = with_header(shard, media, &copy, |repr| {
+        buf.append(tag_len)?;
+        let len = repr.header_len();
+        buf.prepend(len)?;
+        repr.emit(buf.bytes_mut()).ok()
+    });
+    let Some(header_len) = header_len else {
+        shard.counters.egress_drops[DropReason::Oversize as usize] += 1;
+        io.free(buf);
+        return 0;
+    };
+    let len = {
+        let Some(keys) = &shard.keys[entry.session as usize] else { return 0 };
+        let ssrc = shard.slots[entry.slot].spec.ssrc;
+        let plaintext = Plaintext::InPlace(payload_len);
+        let out = buf.bytes_mut();
+        let mut jobs = [SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out)];
+        shard.provider.seal_many(&mut jobs);
+        jobs[0].result
+    };
+    match len {
+        Ok(len) => {
+            buf.truncate(len);
+            send(shard, io, media, entry, payload_len, buf);
+            1
+        }
+        Err(_) => {
+            io.free(buf);
+            0
+        }
+    }
+}
+
+fn tag_len<P: Provider>(shard: &Shard<P>, copy: &Copy) -> usize {
+    crate::commands::profile(shard.sessions[copy.entry.session as usize].profile).rtp_tag_len()
+}
+
+/// Hands a sealed copy to the port and counts it.
+fn send<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    io: &mut I,
+    media: &Media,
+    entry: Entry,
+    payload_len: usize,
+    buf: I::Buf,
+) {
+    let publication = &shard.publications[media.publication];
+    let bytes = buf.bytes().len() as u64;
+    let session = &mut shard.sessions[entry.session as usize];
+    session.tx_packets += 1;
+    session.tx_bytes += bytes;
+    let slot = &mut shard.slots[entry.slot];
+    slot.tx_packets = slot.tx_packets.wrapping_add(1);
+    slot.tx_octets = slot.tx_octets.wrapping_add(payload_len as u32);
+    shard.rooms[publication.room].tx_packets += 1;
+    shard.counters.tx_packets += 1;
+    shard.counters.tx_bytes += bytes;
+    io.send(Datagram { path: session.path, dscp: dscp(publication.spec.kind), buf });
+}

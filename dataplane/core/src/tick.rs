@@ -1,0 +1,78 @@
+//! Housekeeping: reports, deadlines, timeouts, and forgetting. Each turn visits its share of the
+//! sessions, so that no turn is long.
+
+use proto::{CloseReason, Event};
+use srtp::Provider;
+
+use crate::limits::{GRANT_GRACE, TICK, TICKS_PER_VISIT};
+use crate::report::{flush_pending_pli, send_reports};
+use crate::session::State;
+use crate::shard::Shard;
+use crate::{Instant, Io, Now};
+
+impl<P: Provider> Shard<P> {
+    /// Does what is due; call it at `next_tick` or later.
+    pub fn tick<I: Io>(&mut self, now: Now, io: &mut I) {
+        self.next_tick = now.mono + TICK;
+        flush_pending_pli(self, now, io);
+        let share = self.sessions_high.div_ceil(TICKS_PER_VISIT);
+        for _ in 0..share {
+            if self.visit_at >= self.sessions_high {
+                self.visit_at = 0;
+            }
+            let index = self.visit_at;
+            self.visit_at += 1;
+            self.visit_session(now, io, index);
+        }
+        let rooms = self.rooms.capacity() as u32;
+        for _ in 0..rooms.div_ceil(TICKS_PER_VISIT) {
+            self.visit_room(now, self.room_visit_at);
+            self.room_visit_at = (self.room_visit_at + 1) % rooms;
+        }
+    }
+
+    fn visit_session<I: Io>(&mut self, now: Now, io: &mut I, index: u32) {
+        let session = &mut self.sessions[index as usize];
+        match session.state {
+            State::Free => {}
+            State::Closed(_) if now.mono >= session.close_at => self.purge(index),
+            State::Closed(_) => {}
+            State::GrantEnded if now.mono >= session.close_at => {
+                self.close(now, io, index, CloseReason::GrantExpired);
+            }
+            State::GrantEnded => {}
+            State::Opening | State::Alive => {
+                let deadline = u64::from(session.grant.deadline_s());
+                let last_heard = session.heard.max(session.opened);
+                if now.mono.seconds() >= deadline {
+                    let ended = Instant(deadline * 1_000_000_000);
+                    session.state = State::GrantEnded;
+                    session.close_at = ended.max(session.opened) + GRANT_GRACE;
+                    let id = session.id;
+                    self.emit(Event::GrantEnded { session: id });
+                } else if now.mono.since(last_heard) >= self.config.session_timeout {
+                    self.close(now, io, index, CloseReason::TimedOut);
+                } else {
+                    send_reports(self, now, io, index);
+                }
+            }
+        }
+    }
+
+    fn visit_room(&mut self, now: Now, index: u32) {
+        let room = &self.rooms[index];
+        let is_known = self.room_by_no.get(&room.no) == Some(index);
+        if !is_known || room.session_count > 0 || room.publication_count > 0 {
+            return;
+        }
+        if now.mono.since(room.empty_since) < self.config.room_linger {
+            return;
+        }
+        let (no, app) = (room.no, room.app);
+        self.room_by_no.remove(&no);
+        self.rooms.remove(index);
+        self.apps[app].rooms -= 1;
+        self.counters.rooms -= 1;
+        self.emit(Event::RoomEmpty { room: no });
+    }
+}
