@@ -155,7 +155,9 @@ mod tests {
                     fanouts.remove(&mut lists[which], slot);
                     model[which].remove(&slot);
                 } else if model[which].insert(slot) {
-                    prop_assert!(fanouts.push(&mut lists[which], Entry { slot, ..Default::default() }));
+                    let entry = Entry { slot, ..Default::default() };
+                    let fits = fanouts.push(&mut lists[which], entry);
+                    prop_assert!(fits);
                 }
                 let mut cursor = fanouts.start(&lists[which]);
                 let mut found = BTreeSet::new();

@@ -34,11 +34,6 @@ impl<T> Slab<T> {
         self.free.push(index);
     }
 
-    /// Items in it.
-    pub fn len(&self) -> usize {
-        self.items.len() - self.free.len()
-    }
-
     /// Places not taken.
     pub fn vacant(&self) -> usize {
         self.free.len()

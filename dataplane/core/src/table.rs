@@ -76,16 +76,6 @@ impl<K: Hash + Eq + Copy> Table<K> {
             }
         }
     }
-
-    /// Keys in it.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// No keys in it.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 #[cfg(test)]
@@ -113,7 +103,7 @@ mod tests {
                     1 => prop_assert_eq!(table.remove(&key), model.remove(&key)),
                     _ => prop_assert_eq!(table.get(&key), model.get(&key).copied()),
                 }
-                prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(table.len, model.len());
             }
             for key in 0..64 {
                 prop_assert_eq!(table.get(&key), model.get(&key).copied());

@@ -68,7 +68,7 @@ fn by_ssrc<P: Provider>(
         }
     }
     match declared_by(shard, ssrc) {
-        Declared::ByOne(publication) => {
+        Declarer::One(publication) => {
             let budget = source_budget(shard, remote);
             if !shard.source_budgets[budget].has(now.mono, SOURCE_RATE) {
                 return Verdict::Drop(DropReason::SourceBudget);
@@ -79,32 +79,32 @@ fn by_ssrc<P: Provider>(
             work.unknown_source[i] = true;
             Verdict::Next
         }
-        Declared::ByClosed => Verdict::Drop(DropReason::Revoked),
-        Declared::ByNoneOrMany if by_path.is_some() => Verdict::Drop(DropReason::UnknownSsrc),
-        Declared::ByNoneOrMany => Verdict::Drop(DropReason::NoSession),
+        Declarer::Closed => Verdict::Drop(DropReason::Revoked),
+        Declarer::NoneOrMany if by_path.is_some() => Verdict::Drop(DropReason::UnknownSsrc),
+        Declarer::NoneOrMany => Verdict::Drop(DropReason::NoSession),
     }
 }
 
-enum Declared {
-    ByOne(u32),
-    ByClosed,
-    ByNoneOrMany,
+enum Declarer {
+    One(u32),
+    Closed,
+    NoneOrMany,
 }
 
 /// Who declared an SSRC on this shard. Two open sessions with one SSRC leave it undecided: trying keys
 /// in turn would let one app spend another's cycles.
-fn declared_by<P: Provider>(shard: &Shard<P>, ssrc: u32) -> Declared {
-    let mut found = Declared::ByNoneOrMany;
+fn declared_by<P: Provider>(shard: &Shard<P>, ssrc: u32) -> Declarer {
+    let mut found = Declarer::NoneOrMany;
     let mut next = shard.publication_by_ssrc.get(&ssrc).unwrap_or(NONE);
     while next != NONE {
         let publication = &shard.publications[next];
         found = match found {
             _ if !publication.live => match found {
-                Declared::ByOne(_) => found,
-                _ => Declared::ByClosed,
+                Declarer::One(_) => found,
+                _ => Declarer::Closed,
             },
-            Declared::ByOne(_) => return Declared::ByNoneOrMany,
-            _ => Declared::ByOne(next),
+            Declarer::One(_) => return Declarer::NoneOrMany,
+            _ => Declarer::One(next),
         };
         next = publication.next_same_ssrc;
     }

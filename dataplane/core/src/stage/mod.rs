@@ -104,7 +104,7 @@ pub fn run<P: Provider, I: Io>(
     if packets == 0 {
         return;
     }
-    let sample = shard.bursts % SAMPLE_EVERY == 0;
+    let sample = shard.bursts.is_multiple_of(SAMPLE_EVERY);
     let start = if sample { io.cycles() } else { 0 };
     stage(shard, io, work);
     let counters = &mut shard.counters.stages[which];

@@ -70,11 +70,9 @@ impl Media {
                 Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
             })
         };
-        let forms = wanted().map(|(id, data)| Form::for_element(id, data.len()));
-        let form = forms.fold(Some(Form::OneByte), |form, needed| match (form, needed) {
-            (Some(Form::TwoByte), Some(_)) | (Some(_), Some(Form::TwoByte)) => Some(Form::TwoByte),
-            (form, Some(Form::OneByte)) => form,
-            (_, None) | (None, _) => None,
+        let form = wanted().try_fold(Form::OneByte, |form, (id, data)| {
+            let needed = Form::for_element(id, data.len())?;
+            Some(if needed == Form::TwoByte { needed } else { form })
         })?;
         let mut writer = Writer::new(out, form);
         for (id, data) in wanted() {
