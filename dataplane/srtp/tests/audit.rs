@@ -77,6 +77,18 @@ fn the_iv_counts_and_not_the_index() {
 }
 
 #[test]
+fn the_same_iv_under_another_key_is_no_repeat() {
+    let auditor = NonceAuditor::new();
+    let provider = Audited::new(RingProvider::new(), &auditor);
+    for key in [[6; 16], [7; 16]] {
+        let material = || KeyMaterial::from_parts(Profile::AeadAes128Gcm, &key, &[], &[0; 12]);
+        let keys = SessionKeys { rtp: material(), rtcp: material() };
+        seal(&provider, &Outbound::from_session_keys(&provider, &keys), 1, 1);
+    }
+    assert_eq!((auditor.seals(), auditor.repeats()), (2, 0));
+}
+
+#[test]
 fn what_the_audited_provider_seals_opens() {
     let provider = Audited::new(RingProvider::new(), &NonceAuditor::new());
     let master = master(Profile::AeadAes256Gcm, 5);
