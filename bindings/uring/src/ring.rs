@@ -271,6 +271,14 @@ impl UdpRing {
         }
     }
 
+    /// Datagrams that [`Self::send`] takes before the next [`Self::submit`].
+    pub fn tx_room(&mut self) -> usize {
+        if !self.tx.has_room() {
+            self.reap();
+        }
+        self.tx.room()
+    }
+
     /// Queues a datagram; [`Self::submit`] sends what is queued. The packet comes back to the pool
     /// once the kernel has taken or refused it.
     ///

@@ -60,6 +60,10 @@ impl TxSlots {
         self.slots.len() - self.free.len()
     }
 
+    pub(crate) fn room(&self) -> usize {
+        self.free.len()
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         !self.free.is_empty()
     }
