@@ -1,0 +1,186 @@
+//! What a shard keeps for us with each session, so that a restarted control process knows its rooms
+//! again. Keys are not in it: they never come back up.
+
+use proto::command::BLOB_MAX;
+use proto::{Endpoint, List, PublicationSpec, SdkAppId, codec};
+use token::{RoomId, UserId};
+
+use crate::directory::ids::ResourceId;
+use crate::signalling::{Role, Stream};
+
+const VERSION: u8 = 1;
+const PUBLISHES: u8 = 1;
+const SUBSTREAM: u8 = 2;
+const NUMBER_ROOM: u8 = 4;
+
+type Text<const N: usize> = List<u8, N>;
+
+/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher, remote
+/// address, our SSRC, our RTCP SSRC, publication.
+type Wire = (
+    u8,
+    u32,
+    [u8; 16],
+    u32,
+    u8,
+    Text<32>,
+    Text<64>,
+    Text<32>,
+    Endpoint,
+    u32,
+    u32,
+    List<PublicationSpec, 1>,
+);
+
+/// One session's part of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Tenant.
+    pub app: SdkAppId,
+    /// The resource it belongs to.
+    pub resource: ResourceId,
+    /// The resource's number within its room.
+    pub number: u32,
+    /// What the resource does.
+    pub role: Role,
+    /// Main or substream.
+    pub stream: Stream,
+    /// Whose it is.
+    pub user: UserId,
+    /// Where.
+    pub room: RoomId,
+    /// The only publisher it wants.
+    pub publisher: Option<UserId>,
+    /// The signalled media address.
+    pub remote: Endpoint,
+    /// The slot's SSRC, zero for none.
+    pub ssrc: u32,
+    /// Our RTCP SSRC.
+    pub rtcp_ssrc: u32,
+    /// What it publishes.
+    pub publication: Option<PublicationSpec>,
+}
+
+fn text<const N: usize>(value: &str) -> Text<N> {
+    List::from_slice(value.as_bytes()).expect("users and rooms are checked for their length")
+}
+
+impl Blob {
+    /// The bytes that travel.
+    pub fn encode(&self) -> List<u8, BLOB_MAX> {
+        let (number_room, room) = match &self.room {
+            RoomId::Number(number) => (NUMBER_ROOM, number.to_string()),
+            RoomId::Text(name) => (0, name.clone()),
+        };
+        let publishes = if self.role == Role::Publish { PUBLISHES } else { 0 };
+        let substream = if self.stream == Stream::Substream { SUBSTREAM } else { 0 };
+        let publisher = self.publisher.as_ref().map_or("", |user| user.as_str());
+        let mut publication = List::default();
+        if let Some(spec) = self.publication {
+            publication.push(spec);
+        }
+        let wire: Wire = (
+            VERSION,
+            self.app.0,
+            self.resource.0,
+            self.number,
+            number_room | publishes | substream,
+            text(self.user.as_str()),
+            text(&room),
+            text(publisher),
+            self.remote,
+            self.ssrc,
+            self.rtcp_ssrc,
+            publication,
+        );
+        let mut bytes = [0; BLOB_MAX];
+        let len = codec::encode(&wire, &mut bytes).expect("the longest names fit: see the test");
+        List::from_slice(&bytes[..len]).expect("not longer than its buffer")
+    }
+
+    /// Reads it; `None` when it is not ours.
+    pub fn decode(bytes: &[u8]) -> Option<Blob> {
+        let wire: Wire = codec::decode(bytes).ok()?;
+        let (version, app, resource, number, flags, user, room, publisher, ..) = &wire;
+        let (.., remote, ssrc, rtcp_ssrc, publication) = &wire;
+        let room = std::str::from_utf8(room).ok()?;
+        let room = match flags & NUMBER_ROOM {
+            0 => RoomId::text(room),
+            _ => RoomId::number(room.parse().ok()?),
+        };
+        let user_of = |text: &[u8]| UserId::new(std::str::from_utf8(text).ok()?).ok();
+        let publisher = match publisher.is_empty() {
+            true => None,
+            false => Some(user_of(publisher)?),
+        };
+        (*version == VERSION).then_some(Blob {
+            app: SdkAppId(*app),
+            resource: ResourceId(*resource),
+            number: *number,
+            role: if flags & PUBLISHES != 0 { Role::Publish } else { Role::Subscribe },
+            stream: if flags & SUBSTREAM != 0 { Stream::Substream } else { Stream::Main },
+            user: user_of(user)?,
+            room: room.ok()?,
+            publisher,
+            remote: *remote,
+            ssrc: *ssrc,
+            rtcp_ssrc: *rtcp_ssrc,
+            publication: publication.first().copied(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::command::EXTENSIONS_MAX;
+    use proto::{Extension, ExtensionId, PublicationNo};
+
+    use super::*;
+
+    fn longest() -> Blob {
+        let extension = ExtensionId { extension: Extension::VideoLayersAllocation, id: 14 };
+        Blob {
+            app: SdkAppId(u32::MAX),
+            resource: ResourceId([255; 16]),
+            number: u32::MAX,
+            role: Role::Publish,
+            stream: Stream::Substream,
+            user: UserId::new(&"u".repeat(32)).unwrap(),
+            room: RoomId::text(&"r".repeat(64)).unwrap(),
+            publisher: Some(UserId::new(&"p".repeat(32)).unwrap()),
+            remote: Endpoint { ip: [255; 16], port: u16::MAX },
+            ssrc: u32::MAX,
+            rtcp_ssrc: u32::MAX,
+            publication: Some(PublicationSpec {
+                publication: PublicationNo(u32::MAX),
+                ssrc: u32::MAX,
+                codec: proto::CodecId(u16::MAX),
+                payload_type: 127,
+                clock_rate: u32::MAX,
+                extensions: List::from_slice(&[extension; EXTENSIONS_MAX]).unwrap(),
+                ..Default::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn the_longest_blob_fits_and_returns_whole() {
+        let blob = longest();
+        let bytes = blob.encode();
+        assert!(bytes.len() <= BLOB_MAX, "{}", bytes.len());
+        assert_eq!(Blob::decode(&bytes), Some(blob));
+        let number = Blob { room: RoomId::Number(7), publisher: None, ..longest() };
+        assert_eq!(Blob::decode(&number.encode()), Some(number));
+    }
+
+    #[test]
+    fn foreign_and_truncated_blobs_are_none() {
+        let bytes = longest().encode();
+        for cut in 0..bytes.len() {
+            assert_eq!(Blob::decode(&bytes[..cut]), None, "{cut}");
+        }
+        let mut other = bytes;
+        other[0] = VERSION + 1;
+        assert_eq!(Blob::decode(&other), None);
+    }
+}

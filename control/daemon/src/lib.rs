@@ -1,0 +1,23 @@
+//! The control process: directory, signalling, admin socket.
+//!
+//! Whoever parses what strangers send (HTTP, TLS, SDP, JSON, tokens) is here, unprivileged and without
+//! a network card; the data plane gets finished commands over a ring in shared memory. With this
+//! process dead, media goes on.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`signalling`] | session descriptions: what a peer offers, what we answer; pure |
+//! | [`directory`] | apps, rooms, members, sessions and all numbers; pure, no I/O |
+//! | [`link`] | the rings to the data plane, its restarts and ours |
+//! | [`api`] | WHIP and WHEP over HTTP, health and metrics |
+//! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
+//!
+//! Start reading at [`daemon::run`](crate::daemon::run).
+#![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod mask;
+pub mod problem;
+pub mod signalling;
+pub mod directory;
+pub mod link;

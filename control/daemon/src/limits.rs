@@ -1,0 +1,61 @@
+//! Every limit of the control process, by name.
+
+use std::time::Duration;
+
+/// Longest session description accepted, in bytes.
+pub const OFFER_BYTES_MAX: usize = 64 * 1024;
+/// Most m-sections in one offer.
+pub const SECTIONS_MAX: usize = 16;
+/// Longest identification of an m-section (`a=mid`), in bytes.
+pub const MID_BYTES_MAX: usize = 32;
+/// Longest `a=fmtp` value that an answer repeats, in bytes.
+pub const FMTP_BYTES_MAX: usize = 512;
+/// Subscribing resources one user may have in one room.
+pub const SUBSCRIPTIONS_PER_MEMBER: usize = 4;
+
+/// How long a join waits for the shard's answer.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a kick waits until the shard says that the session is closed.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an HTTP request may take in all.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request head.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Open connections of one listener.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// How long connections may finish after SIGTERM.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// Commands that wait for a place in one shard's ring.
+pub const OUTBOX_MAX: usize = 8192;
+/// Commands one request may put there: closing what it replaces, opening, relaying.
+pub const OUTBOX_RESERVE: usize = 512;
+/// Events taken from one ring before the others get their turn.
+pub const EVENTS_PER_TURN: usize = 256;
+/// Longest time without looking at the rings, should a wake-up be lost.
+pub const RING_POLL: Duration = Duration::from_millis(100);
+/// How soon a full ring is tried again.
+pub const RING_RETRY: Duration = Duration::from_millis(1);
+/// Longest wait for one message of the link's handshake.
+pub const HANDSHAKE_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two attempts to reach the data plane.
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the answer to `Resync` may take.
+pub const RESYNC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sources whose rate of joins is watched at a time; more share one budget.
+pub const SOURCES_MAX: usize = 65_536;
+/// How often forgotten sources are swept out.
+pub const SOURCE_SWEEP: Duration = Duration::from_secs(30);
+
+/// Longest line on the admin socket, in bytes.
+pub const ADMIN_LINE_BYTES_MAX: usize = 4096;
+/// Open connections to the admin socket.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Idle time after which an admin connection is closed.
+pub const ADMIN_IDLE: Duration = Duration::from_secs(300);
+
+/// Lines of one peer-triggerable kind that are logged per second.
+pub const LOG_LINES_PER_S: u32 = 5;

@@ -1,0 +1,310 @@
+//! Where requests and the link meet: the directory, the orders that wait for their rings, and those
+//! who wait for an answer. One lock, held for microseconds, never across an await.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use proto::link::Welcome;
+use proto::{CloseReason, Event, Privileges, Refusal, SessionId, ShardId};
+use tokio::sync::{Notify, oneshot};
+use zeroize::Zeroizing;
+
+use crate::directory::replay::Survivor;
+use crate::directory::{
+    Directory, JoinRequest, Joined, Orders, Outcome, ResourceId, ResourceView, RoomKey, Totals,
+};
+use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
+use crate::problem::{Code, Problem};
+
+/// Encoded commands that wait for a place in a ring.
+pub type Outbox = VecDeque<Zeroizing<Vec<u8>>>;
+
+/// The state of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// No data plane.
+    Down,
+    /// Joins are served.
+    Up {
+        /// Which data plane.
+        instance: u64,
+        /// Its shards.
+        shards: u32,
+    },
+}
+
+struct State {
+    directory: Directory,
+    outboxes: Vec<Outbox>,
+    status: Status,
+    opening: HashMap<ResourceId, oneshot::Sender<Result<(), Refusal>>>,
+    closing: HashMap<SessionId, oneshot::Sender<()>>,
+    refusals: u64,
+}
+
+/// See the module.
+pub struct Hub {
+    state: Mutex<State>,
+    ordered: Notify,
+}
+
+/// Sessions that are being closed.
+pub struct Closing {
+    /// Which.
+    pub sessions: Vec<SessionId>,
+    waits: Vec<oneshot::Receiver<()>>,
+}
+
+impl Closing {
+    /// Waits until the shard has closed them all. `false` when that took too long; they are closed all
+    /// the same as soon as the shard gets to it.
+    pub async fn finished(self) -> bool {
+        let all = async {
+            for wait in self.waits {
+                // An error means that the data plane went away, and the sessions with it.
+                let _ = wait.await;
+            }
+        };
+        tokio::time::timeout(CLOSE_TIMEOUT, all).await.is_ok()
+    }
+}
+
+impl Hub {
+    /// Without a data plane yet.
+    pub fn new(directory: Directory) -> Hub {
+        let state = State {
+            directory,
+            outboxes: Vec::new(),
+            status: Status::Down,
+            opening: HashMap::new(),
+            closing: HashMap::new(),
+            refusals: 0,
+        };
+        Hub { state: Mutex::new(state), ordered: Notify::new() }
+    }
+
+    /// The state stays consistent over a panic: every change is made by one call of the directory.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatch(&self, state: &mut State, mut orders: Orders) {
+        if state.status == Status::Down {
+            // The next data plane is told everything anyway.
+            return;
+        }
+        for (shard, bytes) in orders.drain() {
+            if let Some(outbox) = state.outboxes.get_mut(shard.0 as usize) {
+                outbox.push_back(bytes);
+            }
+        }
+        self.ordered.notify_one();
+    }
+
+    /// Joins, and waits until the shard has opened everything.
+    ///
+    /// # Errors
+    /// Why not; then nothing is left of it.
+    pub async fn join(&self, request: &JoinRequest<'_>) -> Result<Joined, Problem> {
+        let (joined, wait) = self.start_join(request)?;
+        match tokio::time::timeout(JOIN_TIMEOUT, wait).await {
+            Ok(Ok(Ok(()))) => Ok(joined),
+            Ok(Ok(Err(why))) => Err(refusal(why)),
+            Ok(Err(_)) => Err(Code::DataPlaneDown.into()),
+            Err(_) => {
+                let mut state = self.lock();
+                let mut orders = Orders::default();
+                state.opening.remove(&joined.resource);
+                state.directory.abandon(joined.resource, &mut orders);
+                self.dispatch(&mut state, orders);
+                Err(Code::NodeBusy.into())
+            }
+        }
+    }
+
+    fn start_join(
+        &self,
+        request: &JoinRequest<'_>,
+    ) -> Result<(Joined, oneshot::Receiver<Result<(), Refusal>>), Problem> {
+        let mut state = self.lock();
+        if state.status == Status::Down {
+            return Err(Code::DataPlaneDown.into());
+        }
+        if state.outboxes.iter().any(|outbox| outbox.len() + OUTBOX_RESERVE > OUTBOX_MAX) {
+            return Err(Code::NodeBusy.into());
+        }
+        let mut orders = Orders::default();
+        let joined = state.directory.join(request, &mut orders)?;
+        let (done, wait) = oneshot::channel();
+        state.opening.insert(joined.resource, done);
+        self.dispatch(&mut state, orders);
+        Ok((joined, wait))
+    }
+
+    /// A resource, if it is there.
+    pub fn resource(&self, id: ResourceId) -> Option<ResourceView> {
+        self.lock().directory.resource(id)
+    }
+
+    /// New rights and a new deadline; `false` when the resource is not there.
+    pub fn renew(&self, id: ResourceId, privileges: Privileges, deadline_s: u32) -> bool {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        let done = state.directory.renew(id, privileges, deadline_s, &mut orders);
+        self.dispatch(&mut state, orders);
+        done
+    }
+
+    /// Leaves.
+    pub fn leave(&self, id: ResourceId) -> Closing {
+        self.close(|directory, orders| {
+            directory.close_resource(id, CloseReason::Left, orders)
+        })
+    }
+
+    /// Removes the peer that a session belongs to.
+    pub fn kick(&self, session: SessionId) -> Option<Closing> {
+        let mut found = true;
+        let closing = self.close(|directory, orders| match directory.kick(session, orders) {
+            Some(sessions) => sessions,
+            None => {
+                found = false;
+                Vec::new()
+            }
+        });
+        found.then_some(closing)
+    }
+
+    /// Ends a room.
+    pub fn end_room(&self, key: &RoomKey) -> Option<Closing> {
+        let mut found = true;
+        let closing = self.close(|directory, orders| match directory.end_room(key, orders) {
+            Some(sessions) => sessions,
+            None => {
+                found = false;
+                Vec::new()
+            }
+        });
+        found.then_some(closing)
+    }
+
+    fn close(
+        &self,
+        act: impl FnOnce(&mut Directory, &mut Orders) -> Vec<SessionId>,
+    ) -> Closing {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        let sessions = act(&mut state.directory, &mut orders);
+        let mut waits = Vec::new();
+        if state.status != Status::Down {
+            for session in &sessions {
+                let (done, wait) = oneshot::channel();
+                state.closing.insert(*session, done);
+                waits.push(wait);
+            }
+        }
+        self.dispatch(&mut state, orders);
+        Closing { sessions, waits }
+    }
+
+    /// Counts of now.
+    pub fn totals(&self) -> Totals {
+        self.lock().directory.totals()
+    }
+
+    /// The link's state.
+    pub fn status(&self) -> Status {
+        self.lock().status
+    }
+
+    /// Sessions that shards refused since the start.
+    pub fn refusals(&self) -> u64 {
+        self.lock().refusals
+    }
+
+    /// What a shard moves, in packets per second.
+    pub fn set_load(&self, shard: ShardId, pps: u64) {
+        self.lock().directory.set_load(shard, pps);
+    }
+
+    // What follows is the link's.
+
+    /// Waits until there are new orders.
+    pub async fn ordered(&self) {
+        self.ordered.notified().await;
+    }
+
+    /// Works on a shard's waiting orders.
+    pub fn with_outbox<T>(&self, shard: ShardId, work: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut state = self.lock();
+        match state.outboxes.get_mut(shard.0 as usize) {
+            Some(outbox) => work(outbox),
+            None => work(&mut Outbox::new()),
+        }
+    }
+
+    /// Takes up with a data plane.
+    pub fn attach(&self, welcome: &Welcome, survivors: &[Survivor]) {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        state.directory.attach(welcome, survivors, &mut orders);
+        state.outboxes = (0..welcome.shards).map(|_| Outbox::new()).collect();
+        state.status = Status::Up { instance: welcome.instance, shards: welcome.shards };
+        self.dispatch(&mut state, orders);
+    }
+
+    /// The data plane is gone. Joins that wait fail; everything else waits for the next one.
+    pub fn detach(&self) {
+        let mut state = self.lock();
+        state.status = Status::Down;
+        state.outboxes.clear();
+        let mut orders = Orders::default();
+        for resource in state.directory.opening() {
+            state.directory.abandon(resource, &mut orders);
+        }
+        state.opening.clear();
+        state.closing.clear();
+    }
+
+    /// Takes in an event.
+    pub fn event(&self, shard: ShardId, event: &Event) {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        for outcome in state.directory.event(shard, event, &mut orders) {
+            match outcome {
+                Outcome::Open(resource) => {
+                    if let Some(done) = state.opening.remove(&resource) {
+                        // The receiver is gone when the join has timed out just now.
+                        let _ = done.send(Ok(()));
+                    }
+                }
+                Outcome::Refused(resource, why) => {
+                    state.refusals += 1;
+                    if let Some(done) = state.opening.remove(&resource) {
+                        let _ = done.send(Err(why));
+                    }
+                }
+                Outcome::Closed(session, _) => {
+                    if let Some(done) = state.closing.remove(&session) {
+                        let _ = done.send(());
+                    }
+                }
+            }
+        }
+        if !orders.is_empty() {
+            self.dispatch(&mut state, orders);
+        }
+    }
+}
+
+/// A shard's refusal as the client gets it.
+fn refusal(why: Refusal) -> Problem {
+    match why {
+        Refusal::Full => Code::NodeFull.into(),
+        Refusal::Quota => Code::AppQuota.into(),
+        Refusal::Taken => Code::AddressTaken.because("the shard holds this address or id already"),
+        Refusal::Draining => Code::Draining.into(),
+        Refusal::Unknown => Code::NodeBusy.because("the shard did not know the room or app yet"),
+        Refusal::Foreign | Refusal::Invalid => Code::Refused.into(),
+    }
+}

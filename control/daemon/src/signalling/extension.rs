@@ -1,0 +1,83 @@
+//! Header extensions (RFC 8285): URIs and what they mean to the data plane.
+
+use proto::{Extension, ExtensionId};
+
+const TABLE: &[(&str, Extension)] = &[
+    ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", Extension::AudioLevel),
+    ("urn:ietf:params:rtp-hdrext:sdes:mid", Extension::Mid),
+    ("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", Extension::Rid),
+    ("urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id", Extension::RepairedRid),
+    (
+        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+        Extension::TransportCc,
+    ),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", Extension::AbsSendTime),
+    ("urn:ietf:params:rtp-hdrext:toffset", Extension::TransmissionOffset),
+    ("urn:3gpp:video-orientation", Extension::VideoOrientation),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/playout-delay", Extension::PlayoutDelay),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/video-content-type", Extension::ContentType),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/video-timing", Extension::VideoTiming),
+    ("http://www.webrtc.org/experiments/rtp-hdrext/color-space", Extension::ColorSpace),
+    (
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
+        Extension::DependencyDescriptor,
+    ),
+    (
+        "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00",
+        Extension::VideoLayersAllocation,
+    ),
+];
+
+/// What a URI means.
+pub fn of_uri(uri: &str) -> Option<Extension> {
+    TABLE.iter().find(|(known, _)| *known == uri).map(|(_, extension)| *extension)
+}
+
+/// The URI of an extension.
+pub fn uri(extension: Extension) -> Option<&'static str> {
+    TABLE.iter().find(|(_, known)| *known == extension).map(|(uri, _)| *uri)
+}
+
+/// Reads an `a=extmap` value. `Ok(None)` declines: unknown, longer than the one-byte form's ids, or
+/// written anew at each hop (mid, rid, transport-cc, send times), which this node does not do yet.
+///
+/// # Errors
+/// The value is malformed.
+pub fn parse(value: &str) -> Result<Option<ExtensionId>, ()> {
+    let mut words = value.split_ascii_whitespace();
+    let (id, uri) = (words.next().ok_or(())?, words.next().ok_or(())?);
+    let id = id.split_once('/').map_or(id, |(id, _direction)| id);
+    let id: u16 = id.parse().map_err(|_| ())?;
+    let known = of_uri(uri).filter(|extension| !extension.is_hop_by_hop());
+    Ok(match (known, u8::try_from(id)) {
+        (Some(extension), Ok(id @ 1..=14)) => Some(ExtensionId { extension, id }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_reads_both_ways() {
+        for (uri_text, extension) in TABLE {
+            assert_eq!(of_uri(uri_text), Some(*extension));
+            assert_eq!(uri(*extension), Some(*uri_text));
+        }
+    }
+
+    #[test]
+    fn end_to_end_extensions_are_taken_and_others_declined() {
+        let level = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+        let taken = Some(ExtensionId { extension: Extension::AudioLevel, id: 1 });
+        assert_eq!(parse(&format!("1 {level}")), Ok(taken));
+        assert_eq!(parse(&format!("1/sendonly {level} vad=on")), Ok(taken));
+        assert_eq!(parse(&format!("15 {level}")), Ok(None));
+        assert_eq!(parse(&format!("0 {level}")), Ok(None));
+        assert_eq!(parse("4 urn:ietf:params:rtp-hdrext:sdes:mid"), Ok(None));
+        assert_eq!(parse("4 urn:example:unknown"), Ok(None));
+        assert_eq!(parse("x urn:3gpp:video-orientation"), Err(()));
+        assert_eq!(parse("4"), Err(()));
+    }
+}
