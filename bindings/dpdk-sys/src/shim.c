@@ -341,8 +341,10 @@ static int queues_setup(uint16_t port, const struct rl_eth_conf *conf, struct rt
 	return rc;
 }
 
-/* Configures by capability and starts; on failure *step says where. An MTU that a device cannot set
- * is an error only when it differs from the one the device has. */
+/*
+ * Configures by capability and starts; on failure *step says where. An MTU that a device cannot set is an
+ * error only when it is larger than the one the device has.
+ */
 int rl_eth_start(uint16_t port, const struct rl_eth_conf *conf, struct rte_mempool *pool, int *step)
 {
 	struct rte_eth_conf eth;
@@ -373,7 +375,8 @@ int rl_eth_start(uint16_t port, const struct rl_eth_conf *conf, struct rte_mempo
 	*step = RL_STEP_MTU;
 	if (conf->mtu != 0 && conf->mtu != mtu)
 		rc = rte_eth_dev_set_mtu(port, conf->mtu);
-	if (rc != 0)
+	/* A device with a fixed MTU is told less by sending less. */
+	if (rc != 0 && !(rc == -ENOTSUP && conf->mtu < mtu))
 		return rc;
 	rc = queues_setup(port, conf, pool, &info, step);
 	if (rc != 0)

@@ -21,7 +21,7 @@ pub struct DevConfig {
     pub rx_desc: u16,
     /// Transmit descriptors per queue, adjusted likewise.
     pub tx_desc: u16,
-    /// MTU in bytes; `None` keeps the device's.
+    /// MTU in bytes; `None` keeps the device's, and so does a device with a fixed one that is larger.
     pub mtu: Option<u16>,
     /// Receive frames for any unicast address.
     pub promiscuous: bool,

@@ -148,7 +148,13 @@ fn what_a_device_cannot_do_is_refused_before_it_is_asked() {
         let config = DevConfig { mtu: Some(2027), ..DevConfig::default() };
         let error = dev.start(&config, &pool).unwrap_err();
         assert!(matches!(error, Error::Mtu { asked: 2027, max: 2026, .. }), "{error}");
-        assert!(dev.start(&DevConfig::default(), &pool).is_ok());
+        let config = DevConfig { mtu: Some(1501), ..DevConfig::default() };
+        let mut fixed = probe(&eal, "net_ring1");
+        let error = fixed.start(&config, &pool).unwrap_err();
+        assert!(matches!(error, Error::Start { step: Step::Mtu, .. }), "{error}");
+        let config = DevConfig { mtu: Some(1400), ..DevConfig::default() };
+        assert!(dev.start(&config, &pool).is_ok());
+        assert_eq!(dev.info().unwrap().mtu, 1500, "fixed, and large enough");
         let again = dev.start(&DevConfig::default(), &pool).unwrap_err();
         assert!(matches!(again, Error::InUse { .. }));
     });

@@ -9,7 +9,7 @@ use std::thread;
 
 use dpdk::{DevConfig, Devargs, Eal, EthDev, Lcore, Mempool, PoolConfig, RxQueue, TxQueue};
 use support::responder::turn;
-use support::{Lab, NetNs, Process, end_of_stdin, no_huge, role, run};
+use support::{Lab, NetNs, Process, end_of_stdin, no_huge, role, run, until};
 
 /// Attaches the device, answers until standard input closes, and accounts for every buffer.
 fn respond(devargs: &str) {
@@ -123,4 +123,81 @@ fn tap_makes_its_interface_answers_ping_and_removes_it() {
     let out = host.finish();
     assert!(out.contains("in use 0"), "{out}");
     assert!(run(&["ip", "-n", &ns.name, "link", "show", "dtap0"]).is_err());
+}
+
+/// Sends three frames to tap's kernel side, from a raw socket: UDP with a right sum, with a wrong one, and
+/// with a wrong IPv4 header.
+const SEND_UDP: &str = "
+import socket, struct
+def sum16(b):
+    s = sum(struct.unpack('!%dH' % (len(b) // 2), b))
+    while s >> 16: s = (s & 0xffff) + (s >> 16)
+    return 0xffff - s
+src, dst, body = bytes([198, 18, 7, 1]), bytes([198, 18, 7, 2]), b'sixteen byte pay'
+def frame(udp_error, ip_error):
+    n = 8 + len(body)
+    udp = struct.pack('!HHHH', 5000, 8000, n, 0) + body
+    c = sum16(src + dst + struct.pack('!HH', 17, n) + udp)
+    udp = udp[:6] + struct.pack('!H', c ^ udp_error) + udp[8:]
+    ip = struct.pack('!BBHHHBBH', 0x45, 0, 20 + n, 1, 0, 64, 17, 0) + src + dst
+    c = sum16(ip)
+    ip = ip[:10] + struct.pack('!H', c ^ ip_error) + ip[12:]
+    return bytes(6) + bytes([2, 0, 0, 0, 0, 1]) + bytes([8, 0]) + ip + udp
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('dtap0', 0))
+for errors in ((0, 0), (0x5555, 0), (0, 0x5555)):
+    s.send(frame(*errors))
+";
+
+/// Prints what the device says of each UDP frame until it has seen three.
+fn judge(rx_checksum: bool) {
+    let devargs = Devargs::parse("net_tap0,iface=dtap0").unwrap();
+    let eal = Eal::start(&no_huge(128)).unwrap();
+    let pool = Mempool::new(&eal, &PoolConfig::default()).unwrap();
+    let mut dev = EthDev::probe(&eal, &devargs).unwrap();
+    let config = DevConfig { rx_checksum, ..DevConfig::default() };
+    let mut queues = dev.start(&config, &pool).unwrap();
+    println!("READY");
+    let mut verdicts = vec![];
+    until("three UDP frames", || {
+        queues[0].0.burst(32, |mbuf| {
+            if mbuf.len() > 23 && mbuf.bytes()[12..14] == [8, 0] && mbuf.bytes()[23] == 17 {
+                verdicts.push((mbuf.ip_checksum(), mbuf.udp_checksum()));
+            }
+        });
+        verdicts.len() >= 3
+    });
+    println!("VERDICTS {verdicts:?}");
+}
+
+/// The parent's half: what the device said of the three frames.
+fn verdicts(test: &str) -> Option<String> {
+    let ns = NetNs::new()?;
+    let mut host = Process::spawn(test, "host", Some(&ns.name));
+    if host.wait_for("READY") {
+        ns.ip("link set dtap0 up");
+        run(&["ip", "netns", "exec", &ns.name, "python3", "-c", SEND_UDP]).unwrap();
+    }
+    let out = host.finish();
+    out.lines().find_map(|line| line.strip_prefix("VERDICTS ")).map(str::to_owned)
+}
+
+#[test]
+fn a_device_that_checks_says_good_and_bad() {
+    if role().is_some() {
+        return judge(true);
+    }
+    if let Some(verdicts) = verdicts("a_device_that_checks_says_good_and_bad") {
+        assert_eq!(verdicts, "[(Good, Good), (Good, Bad), (Bad, Good)]");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_asked_to_check_says_nothing() {
+    if role().is_some() {
+        return judge(false);
+    }
+    if let Some(verdicts) = verdicts("a_device_that_is_not_asked_to_check_says_nothing") {
+        assert_eq!(verdicts, "[(Unknown, Unknown), (Unknown, Unknown), (Unknown, Unknown)]");
+    }
 }
