@@ -1,5 +1,23 @@
 //! Ports: devices that move datagrams in bursts. A port owns its buffers, and everything below UDP.
+//!
+//! A [`Port`] moves datagrams. [`udp`] and [`sim`] are ports by themselves; an Ethernet device becomes one
+//! under [`netif`]. [`fault`] and [`pcap`] wrap any port and are ports; [`steer`] lets several shards
+//! share the one queue of a port. [`slab`] has the buffers of ports without memory of their own, [`config`]
+//! what the operator says of a port.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dpdk;
+pub mod fault;
+pub mod netif;
+pub mod pcap;
+mod rng;
+pub mod sim;
+pub mod slab;
+pub mod steer;
+pub mod udp;
+
+pub use config::{ConfigError, PortConfig, Prefix};
 
 use arrayvec::ArrayVec;
 use proto::DropReason;

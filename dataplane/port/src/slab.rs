@@ -1,0 +1,212 @@
+//! Packet buffers on the heap for the ports that have no memory of their own: all made at the start, none
+//! after. A buffer knows its home, so it may be dropped anywhere, on another worker too.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use roomlane_core::buf::{BUF_CAPACITY, HEADROOM};
+use roomlane_core::{Buf, Pool};
+
+const SLOT_LEN: usize = HEADROOM + BUF_CAPACITY;
+// Offsets are kept in 16 bits.
+const _: () = assert!(SLOT_LEN <= u16::MAX as usize);
+
+/// One buffer's memory, which stays where it is while its owner moves.
+struct Slot(Box<Memory>);
+
+struct Memory {
+    home: Weak<Home>,
+    bytes: [u8; SLOT_LEN],
+}
+
+/// Where buffers wait that were dropped instead of freed. The lock is taken when a buffer is dropped and when the
+/// pool ran out of its own; `free`, the common way, does not take it.
+struct Home {
+    returned: Mutex<Vec<Slot>>,
+}
+
+impl Home {
+    fn returned(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A fixed number of buffers.
+pub struct SlabPool {
+    free: Vec<Slot>,
+    home: Arc<Home>,
+    capacity: usize,
+}
+
+impl SlabPool {
+    /// Makes `capacity` buffers of about 2 KiB each.
+    pub fn new(capacity: usize) -> Self {
+        let home = Arc::new(Home { returned: Mutex::new(Vec::with_capacity(capacity)) });
+        let slot = |_| Slot(Box::new(Memory { home: Arc::downgrade(&home), bytes: [0; SLOT_LEN] }));
+        let free = (0..capacity).map(slot).collect();
+        SlabPool { free, home, capacity }
+    }
+}
+
+impl Pool for SlabPool {
+    type Buf = SlabBuf;
+
+    fn alloc(&mut self) -> Option<SlabBuf> {
+        if self.free.is_empty() {
+            // Both vectors have room for all buffers, so nothing is allocated here.
+            self.free.append(&mut self.home.returned());
+        }
+        let slot = Some(self.free.pop()?);
+        Some(SlabBuf { slot, start: HEADROOM as u16, end: HEADROOM as u16 })
+    }
+
+    fn free(&mut self, mut buf: SlabBuf) {
+        let is_ours = |slot: &mut Slot| slot.0.home.as_ptr() == Arc::as_ptr(&self.home);
+        if let Some(slot) = buf.slot.take_if(is_ours) {
+            self.free.push(slot);
+        }
+    }
+
+    fn in_use(&self) -> usize {
+        self.capacity - self.free.len() - self.home.returned().len()
+    }
+}
+
+impl std::fmt::Debug for SlabPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlabPool({} of {} in use)", self.in_use(), self.capacity)
+    }
+}
+
+/// One buffer; dropping it sends it home.
+pub struct SlabBuf {
+    /// Present until the buffer is freed or dropped.
+    slot: Option<Slot>,
+    start: u16,
+    end: u16,
+}
+
+impl SlabBuf {
+    fn memory(&self) -> &[u8] {
+        self.slot.as_ref().map_or(&[], |slot| &slot.0.bytes)
+    }
+
+    fn memory_mut(&mut self) -> &mut [u8] {
+        self.slot.as_mut().map_or(&mut [], |slot| &mut slot.0.bytes)
+    }
+}
+
+impl Buf for SlabBuf {
+    fn bytes(&self) -> &[u8] {
+        &self.memory()[self.start.into()..self.end.into()]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.start.into(), self.end.into());
+        &mut self.memory_mut()[start..end]
+    }
+
+    fn headroom(&self) -> usize {
+        self.start.into()
+    }
+
+    fn tailroom(&self) -> usize {
+        SLOT_LEN - usize::from(self.end)
+    }
+
+    fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
+        let end = usize::from(self.start);
+        let start = end.checked_sub(n)?;
+        self.start = start as u16;
+        Some(&mut self.memory_mut()[start..end])
+    }
+
+    fn append(&mut self, n: usize) -> Option<&mut [u8]> {
+        if n > self.tailroom() {
+            return None;
+        }
+        let start = usize::from(self.end);
+        let end = start + n;
+        self.end = end as u16;
+        Some(&mut self.memory_mut()[start..end])
+    }
+
+    fn advance(&mut self, n: usize) {
+        let len = usize::from(self.end - self.start);
+        self.start += n.min(len) as u16;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        let kept = usize::from(self.end - self.start).min(len);
+        self.end = self.start + kept as u16;
+    }
+}
+
+impl Drop for SlabBuf {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        // A pool that is gone takes nothing back; its memory goes with the last buffer.
+        if let Some(home) = slot.0.home.upgrade() {
+            home.returned().push(slot);
+        }
+    }
+}
+
+impl std::fmt::Debug for SlabBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlabBuf({} bytes)", self.end - self.start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_grows_and_shrinks_at_both_ends_within_its_memory() {
+        let mut pool = SlabPool::new(1);
+        let mut buf = pool.alloc().unwrap();
+        assert_eq!((buf.headroom(), buf.tailroom(), buf.bytes().len()), (128, 2048, 0));
+        buf.append(4).unwrap().copy_from_slice(b"body");
+        buf.prepend(2).unwrap().copy_from_slice(b"a ");
+        assert_eq!(buf.bytes(), b"a body");
+        buf.advance(3);
+        buf.truncate(2);
+        assert_eq!((buf.bytes(), buf.headroom(), buf.tailroom()), (&b"od"[..], 129, 2045));
+        buf.truncate(100);
+        assert!(buf.append(2046).is_none() && buf.prepend(130).is_none());
+        assert_eq!(buf.append(2045).unwrap().len(), 2045);
+        assert_eq!(buf.prepend(129).unwrap().len(), 129);
+        buf.advance(usize::MAX);
+        assert!(buf.bytes().is_empty());
+    }
+
+    #[test]
+    fn freed_and_dropped_buffers_come_back_clean_and_none_is_made() {
+        let mut pool = SlabPool::new(2);
+        let (mut a, b) = (pool.alloc().unwrap(), pool.alloc().unwrap());
+        a.append(9).unwrap();
+        assert!(pool.alloc().is_none());
+        assert_eq!(pool.in_use(), 2);
+        pool.free(a);
+        drop(b);
+        assert_eq!(pool.in_use(), 0);
+        let again = [pool.alloc().unwrap(), pool.alloc().unwrap()];
+        assert!(again.iter().all(|b| b.bytes().is_empty() && b.headroom() == HEADROOM));
+        assert!(pool.alloc().is_none());
+    }
+
+    #[test]
+    fn a_buffer_freed_elsewhere_goes_to_its_own_home() {
+        let (mut ours, mut theirs) = (SlabPool::new(1), SlabPool::new(1));
+        let buf = ours.alloc().unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| theirs.free(buf));
+        });
+        assert_eq!((ours.in_use(), theirs.in_use()), (0, 0));
+        let their_only_one = theirs.alloc();
+        assert!(their_only_one.is_some() && theirs.alloc().is_none());
+        let orphan = ours.alloc().unwrap();
+        drop(ours);
+        drop(orphan);
+    }
+}

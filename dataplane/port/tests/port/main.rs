@@ -1,0 +1,2 @@
+//! Claims about ports, one module per part.
+#![forbid(unsafe_code)]
