@@ -352,7 +352,6 @@ impl<P: Provider> Shard<P> {
         let next = io.ledger_load(session, ledger::INGRESS + position);
         if let Some(highest) = next.checked_sub(1).and_then(PacketIndex::new) {
             publication.window = ReplayWindow::resume(highest);
-            publication.ledger = (next, now.mono);
         }
         publication.next_same_ssrc = self.publication_by_ssrc.get(&spec.ssrc).unwrap_or(NONE);
         let index = self.publications.insert(publication).expect("counted before");

@@ -27,10 +27,6 @@ pub const SOURCE_BUCKETS: usize = 4096;
 /// Egress indices claimed in the ledger at a time.
 pub const CLAIM: u64 = 4096;
 const _: () = assert!(CLAIM < 1 << 15, "after a restart receivers must still guess the ROC");
-/// Accepted packets after which the ingress index is written to the ledger, at the latest.
-pub const INGRESS_LEDGER_PACKETS: u64 = 1024;
-/// Time after which it is written, at the latest.
-pub const INGRESS_LEDGER_TIME: Duration = Duration::from_s(1);
 
 /// Authentication attempts an unknown source may cause at once, and per second.
 pub const SOURCE_ATTEMPTS: (u32, u32) = (32, 16);

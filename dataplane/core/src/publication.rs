@@ -47,8 +47,6 @@ pub struct Publication {
     pub next_same_ssrc: u32,
     /// Neighbours in the room.
     pub links: Links,
-    /// What the ledger has as the highest index, plus one, and when it was written.
-    pub ledger: (u64, Instant),
 }
 
 impl Publication {
@@ -73,7 +71,6 @@ impl Publication {
             pli_pending: false,
             next_same_ssrc: NONE,
             links: Links::default(),
-            ledger: (0, Instant(0)),
         }
     }
 }

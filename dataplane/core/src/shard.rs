@@ -68,8 +68,7 @@ pub struct Shard<P: Provider> {
     pub(crate) draining: bool,
     /// Sessions with a higher index were never used.
     pub(crate) sessions_high: u32,
-    pub(crate) visit_at: u32,
-    pub(crate) room_visit_at: u32,
+    pub(crate) ticks: u32,
     pub(crate) next_tick: Instant,
     pub(crate) bursts: u64,
 }
@@ -114,8 +113,7 @@ impl<P: Provider> Shard<P> {
             counters: ShardCounters::default(),
             draining: false,
             sessions_high: 0,
-            visit_at: 0,
-            room_visit_at: 0,
+            ticks: 0,
             next_tick: now.mono + TICK,
             bursts: 0,
             config: config.clone(),

@@ -15,19 +15,14 @@ impl<P: Provider> Shard<P> {
     pub fn tick<I: Io>(&mut self, now: Now, io: &mut I) {
         self.next_tick = now.mono + TICK;
         flush_pending_pli(self, now, io);
-        let share = self.sessions_high.div_ceil(TICKS_PER_VISIT);
-        for _ in 0..share {
-            if self.visit_at >= self.sessions_high {
-                self.visit_at = 0;
-            }
-            let index = self.visit_at;
-            self.visit_at += 1;
+        // Every hundredth session, another share each time: all of them once per interval.
+        let phase = self.ticks % TICKS_PER_VISIT;
+        self.ticks = self.ticks.wrapping_add(1);
+        for index in (phase..self.sessions_high).step_by(TICKS_PER_VISIT as usize) {
             self.visit_session(now, io, index);
         }
-        let rooms = self.rooms.capacity() as u32;
-        for _ in 0..rooms.div_ceil(TICKS_PER_VISIT) {
-            self.visit_room(now, self.room_visit_at);
-            self.room_visit_at = (self.room_visit_at + 1) % rooms;
+        for index in (phase..self.rooms.capacity() as u32).step_by(TICKS_PER_VISIT as usize) {
+            self.visit_room(now, index);
         }
     }
 

@@ -12,7 +12,7 @@ use srtp::{OpenError, OpenJob, PacketIndex, Provider};
 use super::admit::{FAILURE_RATE, replay};
 use super::lookup::{SOURCE_RATE, source_budget};
 use super::{Kind, Verdict, Work};
-use crate::limits::{INGRESS_LEDGER_PACKETS, INGRESS_LEDGER_TIME, PATH_SILENCE};
+use crate::limits::PATH_SILENCE;
 use crate::session::State;
 use crate::shard::Shard;
 use crate::{BURST_MAX, Buf, Burst, Instant, Io, Now};
@@ -104,15 +104,11 @@ fn commit<P: Provider, I: Io>(
     let clock_rate = publication.spec.clock_rate;
     publication.reception.on_packet(now, index.value(), timestamp, clock_rate);
     shard.counters.rx_bytes += received as u64;
-    let next = publication.window.highest().map_or(0, |highest| highest.value() + 1);
-    let (written, at) = publication.ledger;
-    let is_due = next >= written + INGRESS_LEDGER_PACKETS
-        || now.mono.since(at) >= INGRESS_LEDGER_TIME
-        || written == 0;
-    if is_due && next > written {
-        publication.ledger = (next, now.mono);
+    // Written for every new highest, not now and then: a store costs next to nothing, and a restarted
+    // shard then lets nothing through twice.
+    if publication.window.highest() == Some(index) {
         let word = ledger::INGRESS + usize::from(publication.position);
-        io.ledger_store(work.session[i], word, next);
+        io.ledger_store(work.session[i], word, index.value() + 1);
     }
     Ok(())
 }

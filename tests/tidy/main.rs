@@ -1,0 +1,3 @@
+//! Tidiness: rules of the tree that no compiler holds.
+
+fn main() {}
