@@ -1,5 +1,6 @@
-//! Finds libdpdk by pkg-config, compiles the shim and says what to link. Without libdpdk the crate builds
-//! empty (`cfg(dpdk)` unset) and warns, unless the feature `dpdk-required` asks for an error.
+//! Finds libdpdk by pkg-config, compiles the shim and says what to link. Without libdpdk the crate
+//! builds empty (`cfg(dpdk)` unset) and warns, unless the feature `dpdk-required` asks for an
+//! error.
 //!
 //! Dependants read `DEP_DPDK_DPDK` (1), `DEP_DPDK_VERSION` and `DEP_DPDK_LINK` (static or shared).
 
@@ -7,8 +8,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// Drivers we link when the installed libdpdk has them. Buses and the buffer pool's ring come first:
-/// without them no device and no pool can be made.
+/// Drivers we link when the installed libdpdk has them. Buses and the buffer pool's ring come
+/// first: without them no device and no pool can be made.
 const DRIVERS: &[&str] = &[
     "bus_vdev",
     "bus_pci",
@@ -51,7 +52,8 @@ const DRIVER_CLASSES: &[&str] = &[
     "vdpa_",
 ];
 
-/// Core libraries with constructors in objects that nothing refers to (telemetry of devices and pools).
+/// Core libraries with constructors in objects that nothing refers to (telemetry of devices and
+/// pools).
 const CORE_WHOLE: &[&str] = &["ethdev", "mempool"];
 
 /// Libraries outside DPDK that the core and our drivers may need; the linker drops unused ones.
@@ -80,8 +82,8 @@ fn main() {
             exit(1);
         }
         Err(why) => println!(
-            "cargo:warning=libdpdk not found: building WITHOUT DPDK; apt-get install libdpdk-dev pkg-config \
-             gcc ({why})"
+            "cargo:warning=libdpdk not found: building WITHOUT DPDK; \
+             apt-get install libdpdk-dev pkg-config gcc ({why})"
         ),
     }
 }
@@ -102,8 +104,8 @@ fn build(version: &str, cflags: &str) {
     println!("cargo:link={link}");
 }
 
-/// All flags go to the compiler as they are: `-include rte_config.h` and `-march` decide what the headers'
-/// inline functions need.
+/// All flags go to the compiler as they are: `-include rte_config.h` and `-march` decide what the
+/// headers' inline functions need.
 fn compile_shim(cflags: &str) {
     let mut cc = cc::Build::new();
     cc.file("src/shim.c").opt_level(3).warnings(true).extra_warnings(true);
@@ -117,8 +119,8 @@ fn compile_shim(cflags: &str) {
     cc.compile("roomlane_dpdk_shim");
 }
 
-/// Links drivers whole (they register themselves in constructors) and the core as needed. `None` when the
-/// archives are not installed.
+/// Links drivers whole (they register themselves in constructors) and the core as needed. `None`
+/// when the archives are not installed.
 fn link_static() -> Option<Vec<String>> {
     let libs = pkg_config(&["--static", "--libs", "libdpdk"]).ok()?;
     let mut dirs: Vec<PathBuf> =
@@ -170,7 +172,8 @@ fn archives(libs: &str, dirs: &[PathBuf]) -> Vec<String> {
 fn link_shared(warn: bool) {
     if warn {
         println!(
-            "cargo:warning=no static libdpdk archives: linking dynamically, drivers load at run time"
+            "cargo:warning=no static libdpdk archives: linking dynamically, drivers load at run \
+             time"
         );
     }
     let libs = pkg_config(&["--libs", "libdpdk"]).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! A thick C shim over libdpdk and its declarations, written by hand.
 //!
-//! Built without libdpdk (`AVAILABLE` is false) the functions exist and panic: the safe crate above refuses
-//! to start EAL then, and everything else needs a started EAL.
+//! Built without libdpdk (`AVAILABLE` is false) the functions exist and panic: the safe crate above
+//! refuses to start EAL then, and everything else needs a started EAL.
 //!
-//! Start reading at shim.c. Errors are negative errno values. "Same contract" below means the contract of
-//! the DPDK function of that name.
+//! Start reading at shim.c. Errors are negative errno values. "Same contract" below means the
+//! contract of the DPDK function of that name.
 
 mod types;
 
@@ -21,8 +21,8 @@ pub const LINK: &str = match option_env!("ROOMLANE_DPDK_LINK") {
     None => "",
 };
 
-/// The drivers linked into this binary, in DPDK's names without `librte_`. Empty without libdpdk, and with
-/// dynamic linking, where drivers are found at run time.
+/// The drivers linked into this binary, in DPDK's names without `librte_`. Empty without libdpdk,
+/// and with dynamic linking, where drivers are found at run time.
 pub fn drivers() -> impl Iterator<Item = &'static str> {
     option_env!("ROOMLANE_DPDK_DRIVERS").unwrap_or_default().split_whitespace()
 }
@@ -48,8 +48,8 @@ macro_rules! shim {
 }
 
 shim! {
-    /// The fact at `index` of the table of layouts and constants: its name, null after the last; its value
-    /// goes to `value`.
+    /// The fact at `index` of the table of layouts and constants: its name, null after the last;
+    /// its value goes to `value`.
     fn rl_fact(index: u32, value: *mut u64) -> *const c_char;
     /// `rte_version`.
     fn rl_version() -> *const c_char;
@@ -101,16 +101,18 @@ shim! {
     /// What the device is and can do.
     fn rl_eth_info(port: u16, out: *mut RlEthInfo) -> c_int;
     /// Configures and starts; `*step` is one of `RL_STEP_*`.
-    fn rl_eth_start(port: u16, conf: *const RlEthConf, pool: *mut RteMempool, step: *mut c_int) -> c_int;
+    fn rl_eth_start(port: u16, conf: *const RlEthConf, pool: *mut RteMempool, step: *mut c_int)
+        -> c_int;
     /// Stops, closes and unplugs; no queue of the device may be in use or used again.
     fn rl_eth_close(port: u16) -> c_int;
     /// Totals.
     fn rl_eth_stats(port: u16, out: *mut RlEthStats) -> c_int;
     /// Extended statistics: fills `out` when `n` suffices, and returns how many there are.
     fn rl_eth_xstats(port: u16, out: *mut RlXstat, n: u32) -> c_int;
-    /// Receives at most `n` buffers of one segment and one reference each; others are freed and added to
-    /// `refused`. One thread per queue.
-    fn rl_rx_burst(port: u16, queue: u16, mbufs: *mut *mut RteMbuf, n: u16, refused: *mut u64) -> u16;
+    /// Receives at most `n` buffers of one segment and one reference each; others are freed and
+    /// added to `refused`. One thread per queue.
+    fn rl_rx_burst(port: u16, queue: u16, mbufs: *mut *mut RteMbuf, n: u16, refused: *mut u64)
+        -> u16;
     /// Sends from the front and returns how many were taken. One thread per queue.
     fn rl_tx_burst(port: u16, queue: u16, mbufs: *mut *mut RteMbuf, n: u16) -> u16;
     /// Registers a command of DPDK's telemetry socket; all commands share the last `cb`.

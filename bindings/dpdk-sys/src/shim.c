@@ -1,7 +1,7 @@
 /*
- * A thick shim over libdpdk: what the headers keep inline or in thread-local storage, and what takes
- * several calls, becomes one function here. Errors are negative errno values. Built against 22.11;
- * the few places that differ up to 24.11 ask RTE_VERSION.
+ * A thick shim over libdpdk: what the headers keep inline or in thread-local storage, and what
+ * takes several calls, becomes one function here. Errors are negative errno values.
+ * Built against 22.11; the few places that differ in newer versions ask RTE_VERSION.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -229,8 +229,8 @@ uint32_t rl_pool_in_use(const struct rte_mempool *pool)
 }
 
 /*
- * True when every buffer lies in the common ring, not even in a cache. Then no thread is inside a put:
- * the ring's tail, which this count reads, is the last word a put writes.
+ * True when every buffer lies in the common ring, not even in a cache. Then no thread is inside a
+ * put: the ring's tail, which this count reads, is the last word a put writes.
  */
 int rl_pool_is_whole(const struct rte_mempool *pool)
 {
@@ -342,8 +342,8 @@ static int queues_setup(uint16_t port, const struct rl_eth_conf *conf, struct rt
 }
 
 /*
- * Configures by capability and starts; on failure *step says where. An MTU that a device cannot set is an
- * error only when it is larger than the one the device has.
+ * Configures by capability and starts; on failure *step says where. An MTU that a device cannot
+ * set is an error only when it is larger than the one the device has.
  */
 int rl_eth_start(uint16_t port, const struct rl_eth_conf *conf, struct rte_mempool *pool, int *step)
 {

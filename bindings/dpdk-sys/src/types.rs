@@ -1,5 +1,5 @@
-//! Structures and constants shared with the shim. Offsets and values are compared with the headers twice:
-//! by `_Static_assert` in shim.c and by tests/layout.rs.
+//! Structures and constants shared with the shim. Offsets and values are compared with the headers
+//! twice: by `_Static_assert` in shim.c and by tests/layout.rs.
 
 use core::ffi::{c_char, c_int};
 

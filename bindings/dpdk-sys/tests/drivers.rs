@@ -14,7 +14,8 @@ fn version_is_a_supported_dpdk() {
     assert!((parts.next().unwrap(), parts.next().unwrap()) >= (22, 11), "{version}");
 }
 
-/// A driver is there when the constructor that registers it is; its name stands in the symbol table.
+/// A driver is there when the constructor that registers it is; its name stands in the symbol
+/// table.
 #[test]
 fn the_registering_constructor_of_every_listed_driver_is_in_the_executable() {
     if dpdk_sys::LINK != "static" {

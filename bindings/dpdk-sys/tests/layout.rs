@@ -1,4 +1,5 @@
-//! Compares every offset, size and constant that Rust repeats with what the C compiler saw in the headers.
+//! Compares every offset, size and constant that Rust repeats with what the C compiler saw in the
+//! headers.
 #![cfg(dpdk)]
 
 use std::collections::BTreeMap;
@@ -27,7 +28,8 @@ macro_rules! facts {
     ($($rust:ident = $c:literal { $($field:ident)* })* ; $($constant:ident)*) => {
         BTreeMap::from([
             $((concat!("sizeof ", $c).to_owned(), size_of::<$rust>() as u64),
-              $((concat!($c, ".", stringify!($field)).to_owned(), offset_of!($rust, $field) as u64),)*)*
+              $((concat!($c, ".", stringify!($field)).to_owned(),
+                 offset_of!($rust, $field) as u64),)*)*
             $((stringify!($constant).to_owned(), $constant as u64),)*
         ])
     };
@@ -39,8 +41,9 @@ fn seen_by_rust() -> BTreeMap<String, u64> {
             buf_addr data_off refcnt nb_segs port ol_flags pkt_len data_len buf_len
         }
         RlEthInfo = "rl_eth_info" {
-            driver name rx_offloads tx_offloads rss_types socket link_mbps rx_queues_max tx_queues_max
-            rx_desc_min rx_desc_max tx_desc_min tx_desc_max mtu mtu_min mtu_max mac link_up
+            driver name rx_offloads tx_offloads rss_types socket link_mbps rx_queues_max
+            tx_queues_max rx_desc_min rx_desc_max tx_desc_min tx_desc_max mtu mtu_min mtu_max mac
+            link_up
         }
         RlEthConf = "rl_eth_conf" {
             rx_offloads tx_offloads queues rx_desc tx_desc mtu promiscuous allmulticast rss

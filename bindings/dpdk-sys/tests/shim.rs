@@ -1,5 +1,6 @@
-//! One test per shim function, against the software drivers. EAL starts once per process: the tests share
-//! it and take turns, because DPDK's control functions are not made for several threads at once.
+//! One test per shim function, against the software drivers. EAL starts once per process: the tests
+//! share it and take turns, because DPDK's control functions are not made for several threads at
+//! once.
 #![cfg(dpdk)]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -27,8 +28,8 @@ fn runtime_dir() -> String {
     format!("/var/run/dpdk/{}", prefix())
 }
 
-/// Waits for this test's turn; starts EAL once, without hugepages, on a thread of its own (it pins the
-/// thread it runs on).
+/// Waits for this test's turn; starts EAL once, without hugepages, on a thread of its own (it pins
+/// the thread it runs on).
 fn eal() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

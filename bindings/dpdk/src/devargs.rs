@@ -16,7 +16,8 @@ pub struct Devargs {
 }
 
 impl Devargs {
-    /// Checks `text`: a PCI address (`dddd:bb:dd.f`) or `net_<driver><suffix>`, each with `,key=value` parts.
+    /// Checks `text`: a PCI address (`dddd:bb:dd.f`) or `net_<driver><suffix>`, each with
+    /// `,key=value` parts.
     ///
     /// # Errors
     /// [`Error::Devargs`] says what is allowed.

@@ -1,5 +1,5 @@
-//! DPDK's environment: started once per process, on a thread of its own because EAL pins the thread that
-//! starts it and everything that thread spawns.
+//! DPDK's environment: started once per process, on a thread of its own because EAL pins the thread
+//! that starts it and everything that thread spawns.
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::fs;
@@ -53,8 +53,8 @@ impl Default for EalConfig {
 }
 
 impl EalConfig {
-    /// The arguments EAL gets on a host with `free_pages` free hugepages of 2 MiB and `first_cpu` as the
-    /// first CPU this process may use; the program's name is not among them.
+    /// The arguments EAL gets on a host with `free_pages` free hugepages of 2 MiB and `first_cpu`
+    /// as the first CPU this process may use; the program's name is not among them.
     pub fn args(&self, free_pages: u32, first_cpu: usize) -> (Vec<String>, MemoryMode) {
         if let Some(args) = &self.eal_args {
             return (args.clone(), MemoryMode::Explicit);
@@ -82,8 +82,8 @@ impl EalConfig {
     }
 }
 
-/// A started EAL; a handle that can be cloned. It ends when the last handle and everything made from it are
-/// gone, and can then not start again in this process.
+/// A started EAL; a handle that can be cloned. It ends when the last handle and everything made
+/// from it are gone, and can then not start again in this process.
 #[derive(Debug, Clone)]
 pub struct Eal {
     pub(crate) inner: Arc<Inner>,
@@ -123,8 +123,8 @@ impl Eal {
     /// Starts EAL.
     ///
     /// # Errors
-    /// [`Error::Absent`] without libdpdk, [`Error::AlreadyStarted`] on every call but the first of a process,
-    /// [`Error::Eal`] with DPDK's own words when it refuses.
+    /// [`Error::Absent`] without libdpdk, [`Error::AlreadyStarted`] on every call but the first of
+    /// a process, [`Error::Eal`] with DPDK's own words when it refuses.
     pub fn start(config: &EalConfig) -> Result<Eal, Error> {
         if !dpdk_sys::AVAILABLE {
             return Err(Error::Absent);
@@ -173,8 +173,8 @@ impl Eal {
 }
 
 impl Inner {
-    /// The lock under which DPDK's control functions are called. A panic under it leaves nothing half done
-    /// on our side, so a poisoned lock is used on.
+    /// The lock under which DPDK's control functions are called. A panic under it leaves nothing
+    /// half done on our side, so a poisoned lock is used on.
     pub(crate) fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,8 +188,8 @@ impl Control {
             if unsafe { dpdk_sys::rl_pool_is_whole(pool.0.as_ptr()) } == 0 {
                 return true;
             }
-            // SAFETY: nobody can allocate from it, every buffer lies in its ring, and the last word a thread
-            // writes when it puts a buffer there is the one that was just read.
+            // SAFETY: nobody can allocate from it, every buffer lies in its ring, and the last word
+            // a thread writes when it puts a buffer there is the one that was just read.
             unsafe { dpdk_sys::rl_pool_free(pool.0.as_ptr()) };
             false
         });
@@ -215,8 +215,8 @@ impl Drop for Inner {
 fn run(argv: Vec<CString>, started: &Sender<c_int>, stop: &Receiver<Cleanup>) {
     let argv: Vec<*mut c_char> = argv.into_iter().map(CString::into_raw).collect();
     let (argc, argv) = (argv.len() as c_int, argv.leak());
-    // SAFETY: argv and its strings are leaked, because EAL may keep pointers; STARTED makes this the only
-    // call of the process.
+    // SAFETY: argv and its strings are leaked, because EAL may keep pointers; STARTED makes this
+    // the only call of the process.
     let rc = unsafe { dpdk_sys::rl_eal_init(argc, argv.as_mut_ptr()) };
     let failed = rc < 0 || started.send(rc).is_err();
     if failed {
@@ -225,12 +225,14 @@ fn run(argv: Vec<CString>, started: &Sender<c_int>, stop: &Receiver<Cleanup>) {
     }
     let dir = runtime_dir();
     if let Ok(Cleanup(true)) = stop.recv() {
-        // SAFETY: the last handle is gone, and with it every device; every pool was freed, so no buffer
-        // points into the memory that is unmapped now. With a buffer still out the memory stays.
+        // SAFETY: the last handle is gone, and with it every device; every pool was freed, so no
+        // buffer points into the memory that is unmapped now. With a buffer still out the memory
+        // stays.
         let rc = unsafe { dpdk_sys::rl_eal_cleanup() };
         debug_assert_eq!(rc, 0, "rte_eal_cleanup: {}", reason(rc));
     }
-    // EAL leaves the directory behind. It stays while another process or the telemetry socket uses it.
+    // EAL leaves the directory behind. It stays while another process or the telemetry socket uses
+    // it.
     let _ = fs::remove_dir(dir);
 }
 
@@ -279,8 +281,8 @@ mod tests {
         let config = EalConfig { devices: vec![pci, user], main_cpu: Some(1), ..config() };
         let (args, mode) = config.args(64, 3);
         assert_eq!(mode, MemoryMode::InMemory { free_pages: 64 });
-        let expected = "--in-memory --single-file-segments -a 0000:03:00.0 --lcores=0@1 --file-prefix=n1 \
-                        --no-telemetry";
+        let expected = "--in-memory --single-file-segments -a 0000:03:00.0 --lcores=0@1 \
+                        --file-prefix=n1 --no-telemetry";
         assert_eq!(args.join(" "), expected);
     }
 

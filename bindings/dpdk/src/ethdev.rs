@@ -21,7 +21,8 @@ pub struct DevConfig {
     pub rx_desc: u16,
     /// Transmit descriptors per queue, adjusted likewise.
     pub tx_desc: u16,
-    /// MTU in bytes; `None` keeps the device's, and so does a device with a fixed one that is larger.
+    /// MTU in bytes; `None` keeps the device's, and so does a device with a fixed one that is
+    /// larger.
     pub mtu: Option<u16>,
     /// Receive frames for any unicast address.
     pub promiscuous: bool,
@@ -48,7 +49,8 @@ impl Default for DevConfig {
 /// A device's totals since it was attached.
 pub type DevStats = RlEthStats;
 
-/// An attached device. It is stopped, closed and unplugged when this handle and all its queues are gone.
+/// An attached device. It is stopped, closed and unplugged when this handle and all its queues are
+/// gone.
 #[derive(Debug)]
 pub struct EthDev {
     inner: Arc<Inner>,
@@ -58,7 +60,8 @@ pub struct EthDev {
 pub(crate) struct Inner {
     pub(crate) port: u16,
     name: String,
-    /// Where its receive queues take buffers from; set by `start`. Before `eal`, so dropped before it.
+    /// Where its receive queues take buffers from; set by `start`. Before `eal`, so dropped before
+    /// it.
     pool: OnceLock<Mempool>,
     eal: Arc<eal::Inner>,
 }
@@ -79,7 +82,8 @@ impl EthDev {
             Err(_) => attach(devargs.as_str()).and_then(|()| find(devargs.name())),
         };
         let fail = |rc| {
-            // Drivers return a bare -1 for anything; as an error number it would read "not permitted".
+            // Drivers return a bare -1 for anything; as an error number it would read "not
+            // permitted".
             let reason = if rc == -1 { "the driver refused".to_owned() } else { reason(rc) };
             Error::Probe { device: device.clone(), reason, detail: log::since(mark) }
         };
@@ -118,11 +122,13 @@ impl EthDev {
         Ok(self.info()?.link)
     }
 
-    /// Configures the device, starts it with buffers from `pool`, and returns its queue pairs; once.
+    /// Configures the device, starts it with buffers from `pool`, and returns its queue pairs;
+    /// once.
     ///
     /// # Errors
-    /// [`Error::Queues`] and [`Error::Mtu`] when the device or the buffers do not allow what is asked,
-    /// [`Error::InUse`] when it was started before, [`Error::Start`] with DPDK's own words otherwise.
+    /// [`Error::Queues`] and [`Error::Mtu`] when the device or the buffers do not allow what is
+    /// asked, [`Error::InUse`] when it was started before, [`Error::Start`] with DPDK's own words
+    /// otherwise.
     pub fn start(
         &mut self,
         config: &DevConfig,
@@ -136,7 +142,8 @@ impl EthDev {
         let mark = log::mark();
         let control = self.inner.eal.control();
         let mut step = 0;
-        // SAFETY: the device is attached, and the pool lives as long as `inner`, whose drop closes the device.
+        // SAFETY: the device is attached, and the pool lives as long as `inner`, whose drop closes
+        // the device.
         let rc = unsafe { sys::rl_eth_start(self.inner.port, &conf, pool.raw(), &mut step) };
         drop(control);
         self.check(rc, Step::from_raw(step), mark)?;
@@ -201,7 +208,8 @@ impl EthDev {
         const CHECK: u64 = sys::RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | sys::RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
         Ok(RlEthConf {
             rx_offloads: if config.rx_checksum && info.can_check_rx_checksum { CHECK } else { 0 },
-            // Checksums are always written by software: right on every device, and cheap beside the cipher.
+            // Checksums are always written by software: right on every device, and cheap beside the
+            // cipher.
             tx_offloads: 0,
             queues: config.queues,
             rx_desc: config.rx_desc,
@@ -227,8 +235,8 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let mut control = self.eal.control();
         control.ports.retain(|port| *port != self.port);
-        // SAFETY: the last handle is gone, so no queue is polled or ever will be. A failure leaves nothing
-        // to do: the device is gone either way.
+        // SAFETY: the last handle is gone, so no queue is polled or ever will be. A failure leaves
+        // nothing to do: the device is gone either way.
         let _ = unsafe { sys::rl_eth_close(self.port) };
         // Buffers that lay in the device's queues are back.
         control.free_retired();

@@ -1,5 +1,5 @@
-//! Registration of ordinary threads as lcores: without it DPDK works, but every buffer goes through the
-//! pool's shared ring instead of the thread's own cache.
+//! Registration of ordinary threads as lcores: without it DPDK works, but every buffer goes through
+//! the pool's shared ring instead of the thread's own cache.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

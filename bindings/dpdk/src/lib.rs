@@ -1,13 +1,15 @@
-//! Safe, owned wrappers over DPDK: the environment (EAL), lcores, pools, buffers, devices, telemetry.
+//! Safe, owned wrappers over DPDK: the environment (EAL), lcores, pools, buffers, devices,
+//! telemetry.
 //!
-//! *Invariants.* An [`Mbuf`] is one segment with one owner. Memory of a pool is given back only when every
-//! buffer lies in the pool's ring, and DPDK's memory is unmapped only when every pool could be given back.
-//! DPDK's control functions are called under one lock. A device is stopped, closed and unplugged when its
-//! last handle goes, so an XDP program is detached and a tap interface removed whenever values are dropped
-//! (a signal handler that ends the process without unwinding skips that).
+//! *Invariants.* An [`Mbuf`] is one segment with one owner. Memory of a pool is given back only
+//! when every buffer lies in the pool's ring, and DPDK's memory is unmapped only when every pool
+//! could be given back. DPDK's control functions are called under one lock. A device is stopped,
+//! closed and unplugged when its last handle goes, so an XDP program is detached and a tap
+//! interface removed whenever values are dropped (a signal handler that ends the process without
+//! unwinding skips that).
 //!
-//! Without libdpdk the crate compiles, [`AVAILABLE`] is false and [`Eal::start`] says what to install; no
-//! other type can be made then, because each needs a started [`Eal`].
+//! Without libdpdk the crate compiles, [`AVAILABLE`] is false and [`Eal::start`] says what to
+//! install; no other type can be made then, because each needs a started [`Eal`].
 //!
 //! Start reading at [`Eal::start`], then [`EthDev::probe`] and [`EthDev::start`].
 
@@ -55,8 +57,8 @@ pub fn version() -> Option<&'static str> {
     text.to_str().ok()
 }
 
-/// The drivers linked into this binary, for `--version`. Empty without libdpdk, and with `dpdk-shared`,
-/// where drivers are found at run time.
+/// The drivers linked into this binary, for `--version`. Empty without libdpdk, and with
+/// `dpdk-shared`, where drivers are found at run time.
 pub fn drivers() -> impl Iterator<Item = &'static str> {
     dpdk_sys::drivers()
 }

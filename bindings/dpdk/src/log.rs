@@ -1,5 +1,5 @@
-//! DPDK's log: kept for error messages (the last lines a failing call wrote are its best explanation) and
-//! handed to a sink of the program's choice. Nothing is printed without a sink.
+//! DPDK's log: kept for error messages (the last lines a failing call wrote are its best
+//! explanation) and handed to a sink of the program's choice. Nothing is printed without a sink.
 
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_int};
@@ -37,7 +37,8 @@ struct Log {
 static LOG: Mutex<Log> =
     Mutex::new(Log { lines: VecDeque::new(), next: 0, partial: String::new(), sink: None });
 
-/// Sends every further line to `sink`, which must not call into this crate. Lines come from any thread.
+/// Sends every further line to `sink`, which must not call into this crate. Lines come from any
+/// thread.
 pub fn set_sink(sink: impl Fn(Level, &str) + Send + 'static) {
     LOG.lock().unwrap_or_else(PoisonError::into_inner).sink = Some(Box::new(sink));
 }

@@ -62,8 +62,8 @@ impl Mbuf {
     /// The data.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: data_off + data_len lies within the buffer, which is ours and initialised (DPDK's memory
-        // starts zeroed).
+        // SAFETY: data_off + data_len lies within the buffer, which is ours and initialised (DPDK's
+        // memory starts zeroed).
         unsafe { slice::from_raw_parts(self.data(), self.raw().data_len.into()) }
     }
 

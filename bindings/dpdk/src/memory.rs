@@ -1,5 +1,5 @@
-//! Which memory EAL gets: hugepages when enough free ones exist, else ordinary pages. The choice is pure; the
-//! reading of the host stands apart.
+//! Which memory EAL gets: hugepages when enough free ones exist, else ordinary pages. The choice is
+//! pure; the reading of the host stands apart.
 
 use std::fmt;
 use std::fs;

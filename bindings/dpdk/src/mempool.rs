@@ -36,7 +36,8 @@ impl Default for PoolConfig {
 }
 
 /// A pool of packet buffers; a handle that can be cloned and used from any thread, fastest from an
-/// [`crate::Lcore`]. Its memory is given back when the last handle is gone and every buffer is back.
+/// [`crate::Lcore`]. Its memory is given back when the last handle is gone and every buffer is
+/// back.
 #[derive(Debug, Clone)]
 pub struct Mempool {
     inner: Arc<Inner>,
@@ -86,8 +87,8 @@ impl Mempool {
         NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
     }
 
-    /// Appends `n` empty buffers to `out`, or none: when the pool has fewer, `out` has no room for them, or
-    /// `n` is over 64. Returns whether it did.
+    /// Appends `n` empty buffers to `out`, or none: when the pool has fewer, `out` has no room for
+    /// them, or `n` is over 64. Returns whether it did.
     #[inline]
     pub fn alloc_bulk<const N: usize>(&self, n: usize, out: &mut ArrayVec<Mbuf, N>) -> bool {
         if n > out.remaining_capacity() || n > BULK_MAX {
@@ -105,7 +106,8 @@ impl Mempool {
         true
     }
 
-    /// Buffers that are out: neither in the ring nor in an lcore's cache. Costs a look at every cache.
+    /// Buffers that are out: neither in the ring nor in an lcore's cache. Costs a look at every
+    /// cache.
     pub fn in_use(&self) -> usize {
         // SAFETY: the pool is live while a handle exists.
         unsafe { sys::rl_pool_in_use(self.raw()) as usize }

@@ -44,8 +44,9 @@ impl RxQueue {
         RxQueue { dev, queue, refused: 0, burst, next: 0, len: 0, _one_thread: PhantomData }
     }
 
-    /// Hands at most `max` received buffers to `each` and returns how many. The device is always asked for
-    /// a full burst (some drivers round smaller ones down to nothing), so what is over `max` waits here.
+    /// Hands at most `max` received buffers to `each` and returns how many. The device is always
+    /// asked for a full burst (some drivers round smaller ones down to nothing), so what is over
+    /// `max` waits here.
     #[inline]
     pub fn burst(&mut self, max: usize, mut each: impl FnMut(Mbuf)) -> usize {
         let mut handed = 0;
@@ -56,7 +57,8 @@ impl RxQueue {
             let raw = self.burst[self.next];
             self.next += 1;
             let Some(raw) = NonNull::new(raw) else { continue };
-            // SAFETY: the shim hands out owned buffers of one segment and one reference, and `next` moved on.
+            // SAFETY: the shim hands out owned buffers of one segment and one reference, and `next`
+            // moved on.
             each(unsafe { Mbuf::from_raw(raw) });
             handed += 1;
         }
@@ -77,8 +79,8 @@ impl RxQueue {
     #[inline]
     fn refill(&mut self) -> bool {
         let burst = self.burst.as_mut_ptr();
-        // SAFETY: the device is started while a queue exists; `&mut self` of a value that is not `Sync` keeps
-        // the queue to one thread; there is room for a burst.
+        // SAFETY: the device is started while a queue exists; `&mut self` of a value that is not
+        // `Sync` keeps the queue to one thread; there is room for a burst.
         let got = unsafe {
             sys::rl_rx_burst(
                 self.dev.port,
@@ -114,8 +116,8 @@ impl TxQueue {
         TxQueue { dev, queue, _one_thread: PhantomData }
     }
 
-    /// Sends from the front of `tx` and returns how many the device took; what stays in `tx` is still the
-    /// caller's. One call takes at most 64.
+    /// Sends from the front of `tx` and returns how many the device took; what stays in `tx` is
+    /// still the caller's. One call takes at most 64.
     #[inline]
     pub fn burst<const N: usize>(&mut self, tx: &mut ArrayVec<Mbuf, N>) -> usize {
         let mut raws = [null_mut(); TX_BURST_MAX];
@@ -123,8 +125,9 @@ impl TxQueue {
         for (raw, mbuf) in raws.iter_mut().zip(tx.iter_mut()) {
             *raw = mbuf.as_raw();
         }
-        // SAFETY: the device is started while a queue exists; `&mut self` of a value that is not `Sync` keeps
-        // the queue to one thread; the buffers are owned, and those taken are forgotten below.
+        // SAFETY: the device is started while a queue exists; `&mut self` of a value that is not
+        // `Sync` keeps the queue to one thread; the buffers are owned, and those taken are
+        // forgotten below.
         let taken =
             unsafe { sys::rl_tx_burst(self.dev.port, self.queue, raws.as_mut_ptr(), n as u16) };
         tx.drain(..usize::from(taken)).for_each(forget);

@@ -37,8 +37,8 @@ type Callback = Arc<dyn Fn(Option<&str>) -> Answer + Send + Sync>;
 
 static COMMANDS: Mutex<BTreeMap<String, Callback>> = Mutex::new(BTreeMap::new());
 
-/// Registers `command` for the rest of the process. `answer` gets what follows the comma, runs on DPDK's
-/// telemetry thread and must not call back into this module.
+/// Registers `command` for the rest of the process. `answer` gets what follows the comma, runs on
+/// DPDK's telemetry thread and must not call back into this module.
 ///
 /// # Errors
 /// [`Error::Telemetry`] for a name without [`PREFIX`], too long, or taken.

@@ -1,5 +1,6 @@
-//! Devices that face the kernel, in namespaces this test makes: a DPDK host answers ARP and ping, and the
-//! ordinary `ping` of a client is the oracle. Needs root (namespaces, raw sockets, XDP); skips loudly.
+//! Devices that face the kernel, in namespaces this test makes: a DPDK host answers ARP and ping,
+//! and the ordinary `ping` of a client is the oracle. Needs root (namespaces, raw sockets, XDP);
+//! skips loudly.
 #![cfg(dpdk)]
 
 mod support;
@@ -125,8 +126,8 @@ fn tap_makes_its_interface_answers_ping_and_removes_it() {
     assert!(run(&["ip", "-n", &ns.name, "link", "show", "dtap0"]).is_err());
 }
 
-/// Sends three frames to tap's kernel side, from a raw socket: UDP with a right sum, with a wrong one, and
-/// with a wrong IPv4 header.
+/// Sends three frames to tap's kernel side, from a raw socket: UDP with a right sum, with a wrong
+/// one, and with a wrong IPv4 header.
 const SEND_UDP: &str = "
 import socket, struct
 def sum16(b):

@@ -1,4 +1,5 @@
-//! Own commands on DPDK's telemetry socket, asked as dpdk-telemetry.py asks: one command per message.
+//! Own commands on DPDK's telemetry socket, asked as dpdk-telemetry.py asks: one command per
+//! message.
 #![cfg(dpdk)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! Two processes, one port: net_vhost serves a Unix socket, net_virtio_user connects to it and maps its
-//! memory. The vhost side echoes what the other sends.
+//! Two processes, one port: net_vhost serves a Unix socket, net_virtio_user connects to it and maps
+//! its memory. The vhost side echoes what the other sends.
 #![cfg(dpdk)]
 
 mod support;

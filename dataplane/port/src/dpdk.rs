@@ -1,12 +1,15 @@
 //! The DPDK device: frames in and out of a NIC or a virtual device, under [`crate::netif`].
 //!
-//! One [`Dpdk`] per process holds EAL, the pool and the device; each of its [`DpdkDevice`]s is one queue pair
-//! for one worker. A device with a single queue yields one, and its worker does the I/O for the others.
+//! One [`Dpdk`] per process holds EAL, the pool and the device; each of its [`DpdkDevice`]s is one
+//! queue pair for one worker. A device with a single queue yields one, and its worker does the I/O
+//! for the others.
 //!
-//! Checksums: what a PCI device says of a received one is passed on; virtual devices are not asked, so that a
-//! local sender's partial sum never counts as an error. Sent ones are netif's, always complete.
+//! Checksums: what a PCI device says of a received one is passed on; virtual devices are not asked,
+//! so that a local sender's partial sum never counts as an error. Sent ones are netif's, always
+//! complete.
 //!
-//! The node reaches the binding through this module: [`log`], [`telemetry`], [`cycles`], versions, drivers.
+//! The node reaches the binding through this module: [`log`], [`telemetry`], [`cycles`], versions,
+//! drivers.
 
 use std::fmt;
 
@@ -28,7 +31,8 @@ const DATA_ROOM: u16 = (HEADROOM + BUF_CAPACITY) as u16;
 const MBUF_BYTES: u64 = DATA_ROOM as u64 + 256;
 /// MiB that EAL and drivers take for themselves.
 const EAL_MIB: u32 = 48;
-/// Bytes that XDP keeps in front of a frame inside a buffer (XDP_PACKET_HEADROOM); not free for the packet.
+/// Bytes that XDP keeps in front of a frame inside a buffer (XDP_PACKET_HEADROOM); not free for the
+/// packet.
 const XDP_HEADROOM: u16 = 256;
 /// Ethernet header with two VLAN tags.
 const FRAME_OVERHEAD: u16 = 22;
@@ -89,8 +93,9 @@ pub fn warning(device: &str) -> Option<&'static str> {
     )
 }
 
-/// A started device with its EAL and pool: what the node keeps beside the workers' queues. The device closes
-/// when this and every queue is dropped; closing detaches XDP programs and removes tap interfaces.
+/// A started device with its EAL and pool: what the node keeps beside the workers' queues. The
+/// device closes when this and every queue is dropped; closing detaches XDP programs and removes
+/// tap interfaces.
 #[derive(Debug)]
 pub struct Dpdk {
     dev: EthDev,
@@ -218,8 +223,9 @@ pub struct DpdkDevice {
 }
 
 impl DpdkDevice {
-    /// Makes the calling thread an lcore for as long as the guard lives. The worker calls it on its own thread
-    /// before its first burst: with it, buffers come from the thread's cache instead of the shared ring.
+    /// Makes the calling thread an lcore for as long as the guard lives. The worker calls it on its
+    /// own thread before its first burst: with it, buffers come from the thread's cache instead of
+    /// the shared ring.
     ///
     /// # Errors
     /// When the thread is one already or no lcore id is left.
@@ -255,8 +261,8 @@ impl Pool for DpdkDevice {
         drop(buf);
     }
 
-    /// Of the whole pool, not of this queue, less what lay in the device's rings at its start. Drivers refill
-    /// and reclaim lazily, so an idle device may be off by a burst.
+    /// Of the whole pool, not of this queue, less what lay in the device's rings at its start.
+    /// Drivers refill and reclaim lazily, so an idle device may be off by a burst.
     fn in_use(&self) -> usize {
         self.pool.in_use().saturating_sub(self.held)
     }
@@ -275,7 +281,8 @@ impl EtherDevice for DpdkDevice {
     fn rx_frames(&mut self, rx: &mut ArrayVec<Frame<DpdkBuf>, BURST_MAX>) -> usize {
         self.rx.burst(rx.remaining_capacity(), |mut mbuf| {
             let checksum = checksum(&mbuf);
-            // The last subscription sends the received buffer itself: it must not ask what was received.
+            // The last subscription sends the received buffer itself: it must not ask what was
+            // received.
             mbuf.clear_offloads();
             rx.push(Frame { buf: DpdkBuf(mbuf), checksum });
         })
@@ -294,8 +301,9 @@ impl EtherDevice for DpdkDevice {
     }
 }
 
-/// The device's word, when it is one on both checksums. UDP over IPv6 has no header checksum of IP, so there
-/// "unknown" for IP is no gap; but then the frame's kind is not known here, and netif checks what it can.
+/// The device's word, when it is one on both checksums. UDP over IPv6 has no header checksum of IP,
+/// so there "unknown" for IP is no gap; but then the frame's kind is not known here, and netif
+/// checks what it can.
 #[inline]
 fn checksum(mbuf: &Mbuf) -> RxChecksum {
     use Checksum::{Absent, Bad, Good};

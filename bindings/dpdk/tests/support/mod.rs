@@ -1,5 +1,5 @@
-//! What the tests share: EAL starts once per process, so a test runs its body in a child, which is the same
-//! executable told to run that one test; and namespaces with a veth pair between them.
+//! What the tests share: EAL starts once per process, so a test runs its body in a child, which is
+//! the same executable told to run that one test; and namespaces with a veth pair between them.
 #![allow(dead_code)]
 
 pub mod responder;
@@ -202,7 +202,8 @@ impl Drop for NetNs {
     }
 }
 
-/// Two namespaces with a veth pair: `d0` for the device, `c0` with 198.18.7.1/24 for an ordinary client.
+/// Two namespaces with a veth pair: `d0` for the device, `c0` with 198.18.7.1/24 for an ordinary
+/// client.
 pub struct Lab {
     pub device: NetNs,
     pub client: NetNs,

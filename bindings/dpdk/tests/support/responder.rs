@@ -1,4 +1,5 @@
-//! The least a host answers: ARP and ping for 198.18.7.2, in place. Enough for `ping` to be the oracle.
+//! The least a host answers: ARP and ping for 198.18.7.2, in place. Enough for `ping` to be the
+//! oracle.
 #![allow(dead_code)]
 
 use arrayvec::ArrayVec;

@@ -1,5 +1,6 @@
-//! The device under netif against the kernel's own UDP sockets. EAL starts once per process, so each test runs
-//! its host and its client as children of this executable, in namespaces it makes; needs root, skips loudly.
+//! The device under netif against the kernel's own UDP sockets. EAL starts once per process, so
+//! each test runs its host and its client as children of this executable, in namespaces it makes;
+//! needs root, skips loudly.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, UdpSocket};
