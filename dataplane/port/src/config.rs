@@ -151,7 +151,8 @@ impl PortConfig {
             }
         }
         for &ip in &self.gateways {
-            if !self.addresses.iter().any(|a| a.contains(ip)) {
+            let is_on_link = |a: &Prefix| a.contains(ip) || is_link_local_v6(ip) && a.ip.is_ipv6();
+            if !self.addresses.iter().any(is_on_link) {
                 return Err(ConfigError::GatewayOffLink { ip });
             }
         }
@@ -173,6 +174,11 @@ impl PortConfig {
     pub fn shard_of(&self, udp_port: u16) -> Option<u16> {
         udp_port.checked_sub(self.udp_base).filter(|shard| *shard < self.shards)
     }
+}
+
+/// Whether the address is of every link (fe80::/10), whatever prefixes there are.
+pub(crate) fn is_link_local_v6(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// Whether one host can have the address. An IPv4-mapped IPv6 address is another spelling and refused:
@@ -220,6 +226,14 @@ mod tests {
         }
         let far: IpAddr = "198.18.2.1".parse().unwrap();
         assert_eq!(broken(|c| c.gateways[0] = far), E::GatewayOffLink { ip: far });
+        // A router's link-local address is on-link where there is IPv6 at all.
+        let router: IpAddr = "fe80::1".parse().unwrap();
+        assert_eq!(PortConfig { gateways: vec![router], ..good() }.check(), Ok(()));
+        let v4_only = |c: &mut PortConfig| {
+            c.addresses.truncate(1);
+            c.gateways = vec![router];
+        };
+        assert_eq!(broken(v4_only), E::GatewayOffLink { ip: router });
         assert!(matches!(broken(|c| c.udp_base = 0), E::UdpPorts { .. }));
         assert!(matches!(broken(|c| c.shards = 0), E::UdpPorts { .. }));
         assert!(matches!(broken(|c| c.udp_base = 65_535), E::UdpPorts { .. }));

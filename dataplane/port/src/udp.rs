@@ -244,3 +244,30 @@ impl Port for UdpPort {
         &self.stats
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_carries_the_mark_of_the_last_datagram() {
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let mut port = UdpPort::bind(&[ip], 0, 1500, 4).unwrap();
+            let local = port.local_endpoints().next().unwrap();
+            let mut marks = Vec::new();
+            for dscp in [46, 34, 34, 0] {
+                let buf = port.alloc().unwrap();
+                let mut tx = TxBurst::new();
+                tx.push(Datagram { path: Path { local, remote: local }, dscp, buf });
+                assert_eq!(port.tx_burst(Instant(1), &mut tx), 1);
+                let socket = &port.sockets[0].socket;
+                marks.push(match ip {
+                    IpAddr::V4(_) => sockopt::ip_tos(socket).unwrap().into(),
+                    IpAddr::V6(_) => sockopt::ipv6_tclass(socket).unwrap(),
+                });
+            }
+            assert_eq!(marks, [46 << 2, 34 << 2, 34 << 2, 0]);
+        }
+    }
+}

@@ -79,10 +79,11 @@ impl<D: EtherDevice> Netif<D> {
 
     /// Keeps the gateways' MACs known, so that the first packet through them need not be dropped.
     pub(super) fn keep_gateways(&mut self, now: Instant) {
-        if now.since(self.gateway_checked) < limits::GATEWAY_PAUSE {
+        let is_recent = |at| now.since(at) < limits::GATEWAY_PAUSE;
+        if self.gateways_checked.is_some_and(is_recent) {
             return;
         }
-        self.gateway_checked = now;
+        self.gateways_checked = Some(now);
         for gateway in self.local.gateways().into_iter().flatten() {
             let found = self.neighbours.lookup(gateway, now, &mut self.asks);
             if found.ask {

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use wire::{Mac, ndp};
 
 use crate::PortConfig;
-use crate::config::{ADDRESSES_MAX, Prefix};
+use crate::config::{ADDRESSES_MAX, Prefix, is_link_local_v6};
 
 /// The fixed facts of a port; nothing here changes after the start.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Local {
 
     /// The neighbour that takes packets for `remote`: itself when on-link, else the family's gateway.
     pub(super) fn next_hop(&self, remote: IpAddr) -> Option<IpAddr> {
-        if self.addresses.iter().any(|a| a.contains(remote)) {
+        if self.addresses.iter().any(|a| a.contains(remote)) || is_link_local_v6(remote) {
             return Some(remote);
         }
         match remote {

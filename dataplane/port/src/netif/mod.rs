@@ -37,7 +37,7 @@ pub struct Netif<D: EtherDevice> {
     answers: Bucket,
     pings: Bucket,
     asks: Bucket,
-    gateway_checked: Instant,
+    gateways_checked: Option<Instant>,
     /// Replies and questions on their way out; emptied at the end of each call.
     control: ArrayVec<D::Buf, TX_BURST_MAX>,
     /// Frames that found no room in the last burst.
@@ -61,7 +61,7 @@ impl<D: EtherDevice> Netif<D> {
             answers: Bucket::new(limits::ANSWERS_PER_S, limits::ANSWERS_BURST),
             pings: Bucket::new(limits::PINGS_PER_S, limits::PINGS_BURST),
             asks: Bucket::new(limits::ASKS_PER_S, limits::ASKS_BURST),
-            gateway_checked: Instant(0),
+            gateways_checked: None,
             control: ArrayVec::new(),
             received: ArrayVec::new(),
             stats: PortStats::default(),

@@ -14,6 +14,7 @@ use wire::{Mac, Protocol};
 use super::Netif;
 use super::local::Local;
 use crate::EtherDevice;
+use crate::config::is_unicast;
 
 /// Time to live and hop limit of what we send.
 const TTL: u8 = 64;
@@ -64,7 +65,7 @@ impl<D: EtherDevice> Netif<D> {
     ) -> Result<Framed, DropReason> {
         let Datagram { path, dscp, ref mut buf } = *datagram;
         let (src, dst) = (path.local.ip(), path.remote.ip());
-        if src.is_ipv4() != dst.is_ipv4() || !self.local.has(src) || dst.is_multicast() {
+        if src.is_ipv4() != dst.is_ipv4() || !self.local.has(src) || !is_unicast(dst) {
             return Err(DropReason::NotOurs);
         }
         let payload_len = buf.bytes().len();
