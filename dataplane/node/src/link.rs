@@ -65,12 +65,26 @@ pub struct LinkHandle {
 }
 
 impl LinkHandle {
+    /// Before there is a link, so that workers can be made first.
+    ///
+    /// # Errors
+    /// The host has no eventfd.
+    pub fn new() -> io::Result<Self> {
+        let (stop, replay) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(LinkHandle { wake: WakeUp::new()?, stop, replay })
+    }
+
     /// A shard lost its sessions, or the rings are spoilt: close the connection, so that control
     /// connects anew and replays.
     pub fn ask_for_replay(&self) {
         self.replay.store(true, Ordering::Release);
         // Without the wake-up the link looks at its next beat.
         let _ = self.wake.signal();
+    }
+
+    /// Whether that was asked for and not done yet.
+    pub fn replay_is_asked(&self) -> bool {
+        self.replay.load(Ordering::Acquire)
     }
 
     /// Ends the thread.
@@ -93,13 +107,14 @@ pub struct LinkParts {
     pub control: WakeUp,
     /// UDP port of shard 0.
     pub udp_base: u16,
+    /// What workers hold of the link.
+    pub handle: Arc<LinkHandle>,
 }
 
 /// Both sockets, bound; [`Link::start`] serves them.
 #[derive(Debug)]
 pub struct Link {
     parts: LinkParts,
-    handle: Arc<LinkHandle>,
     dataplane: Listener,
     stats: Listener,
     control: Option<OwnedFd>,
@@ -112,23 +127,13 @@ impl Link {
     /// # Errors
     /// See [`LinkError`].
     pub fn bind(run_dir: &Path, parts: LinkParts) -> Result<Self, LinkError> {
-        let host = |source| LinkError::Host { path: run_dir.to_owned(), source };
-        let wake = WakeUp::new().map_err(host)?;
-        let handle =
-            LinkHandle { wake, stop: AtomicBool::new(false), replay: AtomicBool::new(false) };
         Ok(Link {
             parts,
-            handle: Arc::new(handle),
             dataplane: listen(&run_dir.join(DATAPLANE_SOCKET))?,
             stats: listen(&run_dir.join(STATS_SOCKET))?,
             control: None,
             greeted: false,
         })
-    }
-
-    /// For workers and for the end of the process.
-    pub fn handle(&self) -> Arc<LinkHandle> {
-        Arc::clone(&self.handle)
     }
 
     /// Serves until [`LinkHandle::stop`]; then the socket files go.
@@ -137,7 +142,7 @@ impl Link {
     /// The host has no thread.
     pub fn start(mut self) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("link".to_owned()).spawn(move || {
-            while !self.handle.stop.load(Ordering::Acquire) {
+            while !self.parts.handle.stop.load(Ordering::Acquire) {
                 if let Err(error) = self.turn() {
                     tracing::error!(%error, "the link's sockets failed");
                     std::thread::sleep(BEAT);
@@ -151,9 +156,9 @@ impl Link {
         let ready = self.wait()?;
         self.parts.regions.beat(shm::clock::monotonic_ns());
         if ready.wake {
-            self.handle.wake.drain()?;
+            self.parts.handle.wake.drain()?;
         }
-        if self.handle.replay.swap(false, Ordering::AcqRel) && self.control.take().is_some() {
+        if self.parts.handle.replay.swap(false, Ordering::AcqRel) && self.control.take().is_some() {
             tracing::warn!("a shard asks for a replay; closing the control connection");
         }
         if ready.control {
@@ -179,7 +184,7 @@ impl Link {
     fn wait(&self) -> io::Result<Ready> {
         let beat = Timespec { tv_sec: 0, tv_nsec: BEAT.as_nanos() as i64 };
         let mut fds = vec![
-            PollFd::new(&self.handle.wake, PollFlags::IN),
+            PollFd::new(&self.parts.handle.wake, PollFlags::IN),
             PollFd::new(&self.stats, PollFlags::IN),
             PollFd::new(&self.dataplane, PollFlags::IN),
         ];

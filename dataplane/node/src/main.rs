@@ -1,3 +1,112 @@
-//! The data-plane process: workers, pins, rings, regions.
+//! The `roomlane-dataplane` program: arguments, start and end of a node.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use config::Config;
+use node::node::{End, Plan};
+use node::{describe, ports};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Exit code of a configuration that was refused.
+const EXIT_CONFIG: u8 = 3;
+
+/// The data plane of a Roomlane node.
+#[derive(Debug, Parser)]
+#[command(name = "roomlane-dataplane", disable_version_flag = true)]
+struct Arguments {
+    /// The node's configuration.
+    #[arg(long, short, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Print the memory that the node takes at its start, and exit.
+    #[arg(long)]
+    print_layout: bool,
+    /// Print the version, the ports and the drivers in this build, and exit.
+    #[arg(long, short = 'V')]
+    version: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.version {
+        print!("{}", ports::version());
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.print_layout {
+        print!("{}", describe::layout(&config));
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match run(&config) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("roomlane-dataplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config) -> Result<ExitCode> {
+    // Before any thread, so that a signal during the start ends the node in order.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("the host takes no signal handler")?;
+    let run_dir = config.run_dir();
+    let mut plan = Plan::new(config, &run_dir)?;
+    let end = plan.end();
+    let watch = move || {
+        for signal in &mut signals {
+            if end.send(End::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    let device = ports::open(config, &mut plan)?;
+    plan.drop_privileges(config)?;
+    let about = describe::About::new(config, plan.regions().instance(), device.about());
+    let node = plan.go(&about)?;
+    device.telemetry();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", about.ready_line(&run_dir)).and_then(|()| out.flush())?;
+    drop(out);
+    let end = node.wait();
+    // Workers close their queues, then the device goes, then the sockets' files are gone already.
+    drop(node);
+    drop(device);
+    match end {
+        End::Signal(signal) => {
+            tracing::info!(signal, "stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Worker(worker) => {
+            tracing::error!(worker, "a worker ended by itself; the node stopped");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Lines for people on a terminal, JSON for everything else; `ROOMLANE_LOG` has the filter.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ROOMLANE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.with_target(false).init();
+    } else {
+        builder.json().init();
+    }
+}

@@ -115,7 +115,7 @@ mod tests {
     use proto::region::Sizes;
 
     use super::*;
-    use crate::regions::{Regions, StatsReader};
+    use crate::regions::{Regions, shown};
 
     struct Table {
         counters: ShardCounters,
@@ -138,40 +138,39 @@ mod tests {
     fn a_pass_shows_every_row_one_page_per_turn_and_forgets_those_that_ended() {
         let sizes = Sizes { shards: 1, sessions_max: 70, rooms_max: 40 };
         let regions = Regions::create(sizes, 1).expect("regions");
-        let reader = StatsReader::map(regions.stats_fd()).expect("reader");
         let mut publisher = Publisher::new(regions.cells(0).expect("cells"), 40, 70);
         let mut table = Table { counters: ShardCounters::default(), sessions: vec![0; 70] };
         table.sessions[69] = 5;
         table.sessions[0] = 6;
         let pages = sizes.room_pages() + sizes.session_pages();
         for turn in 0..pages {
-            assert_eq!(reader.sessions(0).len(), usize::from(turn > sizes.room_pages()), "{turn}");
+            let shown = shown::sessions(&regions, 0).len();
+            assert_eq!(shown, usize::from(turn > sizes.room_pages()), "{turn}");
             publisher.page(0, &table);
         }
-        assert_eq!(reader.rooms(0).len(), 1);
-        let ids = |reader: &StatsReader| -> Vec<u64> {
-            reader.sessions(0).iter().map(|row| row.session_plus_one).collect()
+        assert_eq!(shown::rooms(&regions, 0).len(), 1);
+        let ids = || -> Vec<u64> {
+            shown::sessions(&regions, 0).iter().map(|row| row.session_plus_one).collect()
         };
-        assert_eq!(ids(&reader), [6, 5]);
+        assert_eq!(ids(), [6, 5]);
         table.sessions[69] = 0;
         publisher.page(TABLES_PERIOD_NS - 1, &table);
-        assert_eq!(ids(&reader), [6, 5], "not due");
+        assert_eq!(ids(), [6, 5], "not due");
         (0..pages).for_each(|_| publisher.page(TABLES_PERIOD_NS, &table));
-        assert_eq!(ids(&reader), [6]);
+        assert_eq!(ids(), [6]);
     }
 
     #[test]
     fn counters_are_published_when_due() {
         let sizes = Sizes { shards: 1, sessions_max: 1, rooms_max: 1 };
         let regions = Regions::create(sizes, 1).expect("regions");
-        let reader = StatsReader::map(regions.stats_fd()).expect("reader");
         let mut publisher = Publisher::new(regions.cells(0).expect("cells"), 1, 1);
         let mut table = Table { counters: ShardCounters::default(), sessions: vec![0] };
         table.counters.rx_packets = 3;
         assert!(publisher.counters_due(0));
         publisher.counters(0, &table, &WorkerCounters { turns: 9, ..Default::default() });
-        assert_eq!(reader.shard(0).expect("published").rx_packets, 3);
-        assert_eq!(reader.worker(0).expect("published").turns, 9);
+        assert_eq!(shown::shard(&regions, 0).expect("published").rx_packets, 3);
+        assert_eq!(shown::worker(&regions, 0).expect("published").turns, 9);
         assert!(!publisher.counters_due(COUNTERS_PERIOD_NS - 1));
         assert!(publisher.counters_due(COUNTERS_PERIOD_NS));
     }

@@ -12,9 +12,9 @@ use proto::region::{
 };
 use proto::snapshot::{RoomRow, SessionRow};
 use shm::WORD_BYTES;
-use shm::region::{Kind, ReadRegion, Region, RegionError, RegionSpec};
+use shm::region::{Kind, Region, RegionError, RegionSpec};
 use shm::ring::RingSpec;
-use shm::seqlock::{PagedReader, PagedWriter, SnapshotReader, SnapshotWriter, cell_words};
+use shm::seqlock::{PagedWriter, SnapshotWriter, cell_words};
 use shm::words::{Span, WordsMut};
 
 use crate::ledger::Ledger;
@@ -237,83 +237,6 @@ impl OldControl {
     }
 }
 
-/// A stats region as its readers see it.
-#[derive(Debug)]
-pub struct StatsReader {
-    region: ReadRegion,
-    sizes: Sizes,
-}
-
-impl StatsReader {
-    /// Maps a stats region that was handed over.
-    ///
-    /// # Errors
-    /// The first check that fails.
-    pub fn map(fd: impl AsFd) -> Result<Self, RegionError> {
-        let region = ReadRegion::map(fd, u64::from(LAYOUT_VERSION))?;
-        let words = region.words(SIZES)?;
-        let sizes = Sizes {
-            shards: small(words.load(AT_SHARDS), SHARDS_MAX)?,
-            sessions_max: small(words.load(AT_SESSIONS), 1 << 24)?,
-            rooms_max: small(words.load(AT_ROOMS), u32::MAX)?,
-        };
-        region.words(span(0, sizes.stats_bytes()))?;
-        Ok(StatsReader { region, sizes })
-    }
-
-    /// The sizes it was made with.
-    pub fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
-    /// A shard's counters; `None` before their first publication.
-    pub fn shard(&self, shard: usize) -> Option<ShardCounters> {
-        let words = cell_words::<ShardCounters>(1) * WORD_BYTES;
-        let words = self.region.words(span(self.sizes.shard_counters(shard), words)).ok()?;
-        SnapshotReader::attach(words).read().ok()
-    }
-
-    /// A worker's counters; `None` before their first publication.
-    pub fn worker(&self, shard: usize) -> Option<WorkerCounters> {
-        let words = cell_words::<WorkerCounters>(1) * WORD_BYTES;
-        let words = self.region.words(span(self.sizes.worker_counters(shard), words)).ok()?;
-        SnapshotReader::attach(words).read().ok()
-    }
-
-    /// The rooms of a shard.
-    pub fn rooms(&self, shard: usize) -> Vec<RoomRow> {
-        let pages = (0..self.sizes.room_pages()).filter_map(|page| {
-            let words = cell_words::<RoomPage>(1) * WORD_BYTES;
-            let words = self.region.words(span(self.sizes.room_page(shard, page), words)).ok()?;
-            PagedReader::<RoomPage>::attach(words, 1).read(0).ok()
-        });
-        pages.flatten().filter(|row| row.room != 0).collect()
-    }
-
-    /// The sessions of a shard.
-    pub fn sessions(&self, shard: usize) -> Vec<SessionRow> {
-        let pages = (0..self.sizes.session_pages()).filter_map(|page| {
-            let words = cell_words::<SessionPage>(1) * WORD_BYTES;
-            let words = self.region.words(span(self.sizes.session_page(shard, page), words)).ok()?;
-            PagedReader::<SessionPage>::attach(words, 1).read(0).ok()
-        });
-        pages.flatten().filter(|row| row.session_plus_one != 0).collect()
-    }
-
-    /// The node's self-description as text; empty before it was written.
-    pub fn port_text(&self) -> String {
-        let words = cell_words::<PortText>(1) * WORD_BYTES;
-        let Ok(words) = self.region.words(span(self.sizes.port_text(), words)) else {
-            return String::new();
-        };
-        let Ok(text) = SnapshotReader::<PortText>::attach(words).read() else {
-            return String::new();
-        };
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        String::from_utf8_lossy(&text[..end]).into_owned()
-    }
-}
-
 /// Bytes of the stats region's payload. A cell's span may reach into the pad behind it (`shm` rounds a
 /// cell to two cache lines, `proto` to one, after a whole one for the sequence word); the words that
 /// are written never do. Behind the last cell that pad must exist.
@@ -347,6 +270,44 @@ const _: () = {
     assert!(WORD_BYTES + size_of::<PortText>() <= cell_bytes(size_of::<PortText>()));
 };
 
+/// What a reader finds, for the tests of whoever writes.
+#[cfg(test)]
+pub(crate) mod shown {
+    use shm::seqlock::SnapshotReader;
+    use zerocopy::{FromBytes, IntoBytes};
+
+    use super::*;
+
+    fn cell<T: FromBytes + IntoBytes>(regions: &Regions, offset: usize) -> Option<T> {
+        let words = regions.stats.words(span(offset, cell_words::<T>(1) * WORD_BYTES));
+        SnapshotReader::<T>::attach(words.expect("inside").view()).read().ok()
+    }
+
+    pub(crate) fn shard(regions: &Regions, shard: usize) -> Option<ShardCounters> {
+        cell(regions, regions.sizes.shard_counters(shard))
+    }
+
+    pub(crate) fn worker(regions: &Regions, shard: usize) -> Option<WorkerCounters> {
+        cell(regions, regions.sizes.worker_counters(shard))
+    }
+
+    pub(crate) fn rooms(regions: &Regions, shard: usize) -> Vec<RoomRow> {
+        let pages = 0..regions.sizes.room_pages();
+        let page = |page| cell::<RoomPage>(regions, regions.sizes.room_page(shard, page));
+        pages.filter_map(page).flatten().filter(|row| row.room != 0).collect()
+    }
+
+    pub(crate) fn sessions(regions: &Regions, shard: usize) -> Vec<SessionRow> {
+        let pages = 0..regions.sizes.session_pages();
+        let page = |page| cell::<SessionPage>(regions, regions.sizes.session_page(shard, page));
+        pages.filter_map(page).flatten().filter(|row| row.session_plus_one != 0).collect()
+    }
+
+    pub(crate) fn port_text(regions: &Regions) -> Option<PortText> {
+        cell(regions, regions.sizes.port_text())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,9 +317,7 @@ mod tests {
     #[test]
     fn every_cell_reads_back_and_no_cell_touches_its_neighbour() {
         let regions = Regions::create(SIZES_SMALL, 9).expect("regions");
-        let reader = StatsReader::map(regions.stats_fd()).expect("reader");
-        assert_eq!(reader.sizes(), SIZES_SMALL);
-        assert!(reader.shard(0).is_none() && reader.worker(1).is_none());
+        assert!(shown::shard(&regions, 0).is_none() && shown::worker(&regions, 1).is_none());
         let full_rooms = [RoomRow { room: 1, reserved: u32::MAX, ..RoomRow::default() }; PAGE_ROWS];
         let full_sessions =
             [SessionRow { session_plus_one: 1, state: u32::MAX, ..SessionRow::default() };
@@ -373,13 +332,13 @@ mod tests {
             cells.shard.write(&ShardCounters { rx_packets: 5, ..ShardCounters::default() });
         }
         for shard in 0..2 {
-            assert_eq!(reader.shard(shard).map(|c| c.rx_packets), Some(5));
-            assert_eq!(reader.worker(shard).map(|c| c.turns), Some(7));
-            assert_eq!(reader.rooms(shard).len(), SIZES_SMALL.room_pages() * PAGE_ROWS);
-            assert_eq!(reader.sessions(shard).len(), SIZES_SMALL.session_pages() * PAGE_ROWS);
-            assert!(reader.sessions(shard).iter().all(|row| *row == full_sessions[0]));
+            assert_eq!(shown::shard(&regions, shard).map(|c| c.rx_packets), Some(5));
+            assert_eq!(shown::worker(&regions, shard).map(|c| c.turns), Some(7));
+            assert_eq!(shown::rooms(&regions, shard).len(), SIZES_SMALL.room_pages() * PAGE_ROWS);
+            assert_eq!(shown::sessions(&regions, shard).len(), SIZES_SMALL.session_pages() * PAGE_ROWS);
+            assert!(shown::sessions(&regions, shard).iter().all(|row| *row == full_sessions[0]));
         }
-        assert_eq!(reader.port_text().len(), PORT_TEXT_BYTES);
+        assert_eq!(shown::port_text(&regions), Some([b'x'; PORT_TEXT_BYTES]));
     }
 
     #[test]

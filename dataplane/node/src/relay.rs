@@ -28,7 +28,7 @@ struct Slot {
     index: u64,
     timestamp: u32,
     marker: bool,
-    keyframe: bool,
+    padding: bool,
     extension_profile: u16,
     report: (u64, u32),
     extension_len: usize,
@@ -43,7 +43,7 @@ impl Slot {
             index: 0,
             timestamp: 0,
             marker: false,
-            keyframe: false,
+            padding: false,
             extension_profile: 0,
             report: (0, 0),
             extension_len: 0,
@@ -58,7 +58,7 @@ impl Slot {
         self.index = packet.index;
         self.timestamp = packet.timestamp;
         self.marker = packet.marker;
-        self.keyframe = packet.keyframe;
+        self.padding = packet.padding;
         self.extension_profile = packet.extension_profile;
         self.report = packet.report;
         self.extension_len = extension.len();
@@ -74,7 +74,7 @@ impl Slot {
             index: self.index,
             timestamp: self.timestamp,
             marker: self.marker,
-            keyframe: self.keyframe,
+            padding: self.padding,
             extension_profile: self.extension_profile,
             extension,
             payload: &rest[..self.payload_len],
@@ -213,7 +213,7 @@ mod tests {
             index,
             timestamp: 90_000,
             marker: true,
-            keyframe: false,
+            padding: false,
             extension_profile: 0xbede,
             extension,
             payload,

@@ -58,7 +58,8 @@ pub struct WorkerParts<P: Port, C: Provider> {
     pub relays: Relays,
     /// Its rings with the control plane.
     pub mailbox: Option<Mailbox>,
-    /// Wakes it where its device can only be polled.
+    /// What control wakes it by, for a device that can only be polled: it then sleeps on this instead of
+    /// in the device. Other devices sleep by themselves, [`crate::idle::SLEEP_MAX_NS`] at most.
     pub wake: Option<WakeUp>,
     /// Where it publishes.
     pub publisher: Option<Publisher>,
@@ -264,10 +265,6 @@ impl<P: Port, C: Provider> Worker<P, C> {
 
     /// Sleeps until something arrives or the time is over.
     fn sleep(&mut self, sleep_ns: u64) -> Before {
-        if self.outside.port.caps().can_wait {
-            self.outside.port.wait(sleep_ns);
-            return Before::Slept;
-        }
         let (Some(mailbox), Some(wake)) = (&mut self.mailbox, &self.wake) else {
             self.outside.port.wait(sleep_ns);
             return Before::Slept;
