@@ -12,12 +12,17 @@
 //! | [`api`] | WHIP and WHEP over HTTP, health and metrics |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
-//! Start reading at [`daemon::run`](crate::daemon::run).
+//! Start reading at [`daemon::Daemon::start`].
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod api;
+pub mod daemon;
+pub mod directory;
+pub mod export;
 pub mod limits;
+pub mod link;
+pub mod logs;
 pub mod mask;
 pub mod problem;
 pub mod signalling;
-pub mod directory;
-pub mod link;

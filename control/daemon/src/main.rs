@@ -1,3 +1,97 @@
-//! The control process: directory, signalling, admin socket.
+//! The `roomlane-control` program: arguments, start and end of the control process.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use config::Config;
+use daemon::daemon::Daemon;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code of a configuration that was refused.
+const EXIT_CONFIG: u8 = 3;
+
+/// The control process of a Roomlane node: signalling, directory, admin socket.
+#[derive(Debug, Parser)]
+#[command(name = "roomlane-control", version)]
+struct Arguments {
+    /// The node's configuration.
+    #[arg(long, short, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    // Secrets belong to the configuration: a file that is wrong is named the same way.
+    if let Err(error) = daemon::daemon::apps(&config) {
+        eprintln!("{}: app.secret_files: {error:#}", arguments.config.display());
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    log_to_stderr();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let done = runtime.block_on(run(&config));
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("roomlane-control: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> Result<()> {
+    // Before anything is bound, so that a signal during the start ends us in order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let daemon = Daemon::start(config).await?;
+    tracing::info!(
+        listen = %config.control.listen,
+        admin_listen = %config.control.admin_listen,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    // Not started by systemd: nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping; media goes on");
+    daemon.stop().await;
+    Ok(())
+}
+
+/// Lines for people on a terminal, JSON for the journal. `ROOMLANE_LOG` filters, as in `debug`.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ROOMLANE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        lines.init();
+    } else {
+        lines.json().init();
+    }
+}

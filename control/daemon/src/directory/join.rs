@@ -14,9 +14,7 @@ use zeroize::Zeroizing;
 use super::blob::Blob;
 use super::ids::{fresh, random};
 use super::orders::{Desired, wipe};
-use super::{
-    Directory, Member, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, etag,
-};
+use super::{Directory, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, etag};
 use crate::limits::SUBSCRIPTIONS_PER_MEMBER;
 use crate::mask;
 use crate::problem::{Code, Problem};
@@ -236,12 +234,7 @@ impl Directory {
         self.settings.media.local(peer, port)
     }
 
-    fn carry_out(
-        &mut self,
-        request: &JoinRequest<'_>,
-        plan: Plan,
-        orders: &mut Orders,
-    ) -> Joined {
+    fn carry_out(&mut self, request: &JoinRequest<'_>, plan: Plan, orders: &mut Orders) -> Joined {
         let shard = plan.shard;
         // Closing what was replaced may have ended the room.
         let no = match plan.room.filter(|no| self.rooms.contains_key(no)) {
@@ -251,21 +244,14 @@ impl Directory {
         let id = ResourceId(random(&mut *self.entropy));
         let room = self.rooms.get_mut(&no).expect("opened or found above");
         let numbers = &mut self.numbers;
-        let mut member_no = |user: &UserId| {
-            let member = room.members.entry(user.clone()).or_insert_with(|| Member {
-                no: numbers.member(),
-                resources: Vec::new(),
-                watchers: 0,
-            });
-            (member.no, member)
-        };
         let publisher = request.publisher.map(|user| {
-            let (no, member) = member_no(user);
+            let member = room.member(user, numbers);
             member.watchers += 1;
-            no
+            member.no
         });
-        let (member, own) = member_no(request.user);
+        let own = room.member(request.user, numbers);
         own.resources.push(id);
+        let member = own.no;
         room.resources.insert(id);
         room.last_number += 1;
         let number = room.last_number;
@@ -384,8 +370,7 @@ impl Directory {
         let app = request.app;
         let number = publication.map(|spec| spec.publication);
         let resource = Some(context.id);
-        let kept =
-            Session { resource, app, remote, ssrc, rtcp_ssrc, publication: number, desired };
+        let kept = Session { resource, app, remote, ssrc, rtcp_ssrc, publication: number, desired };
         self.enter(session, kept, context.no, context.shard);
         if let Some(resource) = self.resources.get_mut(&context.id) {
             resource.sessions.push(session);

@@ -22,8 +22,8 @@ pub mod slots;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proto::{
-    Endpoint, GrantWord, Label, MemberNo, Privileges, PublicationNo, PublicationSpec, Quota, RoomNo,
-    SdkAppId, SessionId, ShardId,
+    Endpoint, GrantWord, Label, MemberNo, Privileges, PublicationNo, PublicationSpec, Quota,
+    RoomNo, SdkAppId, SessionId, ShardId,
 };
 use token::{RoomId, UserId};
 
@@ -310,6 +310,15 @@ impl Room {
         }
     }
 
+    /// A user's place; made when there is none.
+    fn member(&mut self, user: &UserId, numbers: &mut Numbers) -> &mut Member {
+        self.members.entry(user.clone()).or_insert_with(|| Member {
+            no: numbers.member(),
+            resources: Vec::new(),
+            watchers: 0,
+        })
+    }
+
     /// Shards other than home that have sessions of this room.
     fn away(&self) -> impl Iterator<Item = ShardId> + '_ {
         self.presence.keys().copied().filter(|shard| *shard != self.home)
@@ -320,6 +329,3 @@ impl Room {
         proto::Command::OpenRoom { room, app, epoch, label: self.label }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,9 +9,7 @@ use super::blob::Blob;
 use super::ids::random;
 use super::join::relay;
 use super::slots::Slots;
-use super::{
-    Directory, Member, Orders, Publication, Resource, Room, RoomKey, Session, Shard,
-};
+use super::{Directory, Member, Orders, Publication, Resource, Room, RoomKey, Session, Shard};
 use crate::signalling::Role;
 
 /// A session that a shard has, as `Resync` told it.

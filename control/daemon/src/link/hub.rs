@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
 use proto::{CloseReason, Event, Privileges, Refusal, SessionId, ShardId};
-use tokio::sync::{Notify, oneshot};
+use shm::event::Event as WakeUp;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::directory::replay::Survivor;
@@ -45,7 +46,7 @@ struct State {
 /// See the module.
 pub struct Hub {
     state: Mutex<State>,
-    ordered: Notify,
+    ordered: WakeUp,
 }
 
 /// Sessions that are being closed.
@@ -71,7 +72,10 @@ impl Closing {
 
 impl Hub {
     /// Without a data plane yet.
-    pub fn new(directory: Directory) -> Hub {
+    ///
+    /// # Errors
+    /// The host has no eventfd.
+    pub fn new(directory: Directory) -> std::io::Result<Hub> {
         let state = State {
             directory,
             outboxes: Vec::new(),
@@ -80,7 +84,7 @@ impl Hub {
             closing: HashMap::new(),
             refusals: 0,
         };
-        Hub { state: Mutex::new(state), ordered: Notify::new() }
+        Ok(Hub { state: Mutex::new(state), ordered: WakeUp::new()? })
     }
 
     /// The state stays consistent over a panic: every change is made by one call of the directory.
@@ -98,7 +102,8 @@ impl Hub {
                 outbox.push_back(bytes);
             }
         }
-        self.ordered.notify_one();
+        // Should it fail, the link looks by itself within its polling time.
+        let _ = self.ordered.signal();
     }
 
     /// Joins, and waits until the shard has opened everything.
@@ -157,9 +162,7 @@ impl Hub {
 
     /// Leaves.
     pub fn leave(&self, id: ResourceId) -> Closing {
-        self.close(|directory, orders| {
-            directory.close_resource(id, CloseReason::Left, orders)
-        })
+        self.close(|directory, orders| directory.close_resource(id, CloseReason::Left, orders))
     }
 
     /// Removes the peer that a session belongs to.
@@ -188,10 +191,7 @@ impl Hub {
         found.then_some(closing)
     }
 
-    fn close(
-        &self,
-        act: impl FnOnce(&mut Directory, &mut Orders) -> Vec<SessionId>,
-    ) -> Closing {
+    fn close(&self, act: impl FnOnce(&mut Directory, &mut Orders) -> Vec<SessionId>) -> Closing {
         let mut state = self.lock();
         let mut orders = Orders::default();
         let sessions = act(&mut state.directory, &mut orders);
@@ -229,9 +229,9 @@ impl Hub {
 
     // What follows is the link's.
 
-    /// Waits until there are new orders.
-    pub async fn ordered(&self) {
-        self.ordered.notified().await;
+    /// Signalled when there are new orders, and when the link is to stop.
+    pub fn ordered(&self) -> &WakeUp {
+        &self.ordered
     }
 
     /// Works on a shard's waiting orders.

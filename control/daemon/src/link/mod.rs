@@ -1,4 +1,4 @@
-//! The link to the data plane: one task that owns this side of every ring.
+//! The link to the data plane: one thread that owns this side of every ring.
 //!
 //! It connects to the data plane's socket, brings along the ledger of the last one it knew, maps the
 //! control region, learns by `Resync` what the shards have, replays what they lack, and then carries
@@ -10,93 +10,98 @@ pub mod hub;
 pub mod rings;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use proto::{Command, Event, ShardId};
-use tokio::sync::watch;
 
 use crate::directory::replay::Survivor;
-use crate::limits::{
-    EVENTS_PER_TURN, RECONNECT_PAUSE, RESYNC_TIMEOUT, RING_POLL, RING_RETRY,
-};
+use crate::limits::{EVENTS_PER_TURN, RECONNECT_PAUSE, RESYNC_TIMEOUT, RING_POLL, RING_RETRY};
 use hub::Hub;
 use rings::{LinkError, Rings};
 
-/// Serves the link until `stop` turns true.
-pub async fn run(hub: Arc<Hub>, run_dir: PathBuf, mut stop: watch::Receiver<bool>) {
+/// The thread that serves the link.
+pub struct Link {
+    hub: Arc<Hub>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Link {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The host has no thread.
+    pub fn start(hub: Arc<Hub>, run_dir: PathBuf) -> std::io::Result<Link> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (for_thread, stopped) = (Arc::clone(&hub), Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("link".to_owned())
+            .spawn(move || run(&for_thread, &run_dir, &stopped))?;
+        Ok(Link { hub, stop, thread })
+    }
+
+    /// Ends it. Sessions go on: the data plane waits for the next control plane.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        // Without the signal it sees the flag within its polling time.
+        let _ = self.hub.ordered().signal();
+        if self.thread.join().is_err() {
+            tracing::error!("the link's thread had panicked");
+        }
+    }
+}
+
+fn run(hub: &Hub, run_dir: &Path, stop: &AtomicBool) {
     let mut ledger: Option<OwnedFd> = None;
     let mut told = false;
-    while !*stop.borrow() {
-        match Rings::connect(run_dir.clone(), ledger.as_ref()).await {
-            Ok(rings) => {
+    while !stop.load(Ordering::Acquire) {
+        match Rings::connect(run_dir, ledger.as_ref()) {
+            Ok(mut rings) => {
                 told = false;
-                ledger = rings.ledger().ok();
-                tokio::select! {
-                    end = serve(&hub, rings) => {
-                        tracing::warn!(error = %end, "the data plane is gone; waiting for the next one");
-                    }
-                    _ = stop.changed() => {}
+                ledger = rings.ledger().ok().or(ledger);
+                if let Err(error) = serve(hub, &mut rings, stop) {
+                    tracing::warn!(%error, "the data plane is gone; waiting for the next one");
                 }
                 hub.detach();
             }
-            Err(error) if !told => {
-                told = true;
-                tracing::warn!(%error, "no data plane yet; trying again");
+            Err(error) => {
+                // Once per outage: this is tried twenty times a second.
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "no data plane yet; trying again");
+                }
             }
-            Err(_) => {}
         }
-        tokio::select! {
-            () = tokio::time::sleep(RECONNECT_PAUSE) => {}
-            _ = stop.changed() => {}
-        }
+        // Signalled at the stop; orders of an outage may shorten the pause.
+        let _ = hub.ordered().wait(RECONNECT_PAUSE).and_then(|_| hub.ordered().drain());
     }
 }
 
-/// One connection, until it ends; returns why.
-async fn serve(hub: &Hub, mut rings: Rings) -> LinkError {
-    match take_up(hub, &mut rings).await {
-        Ok(()) => {}
-        Err(error) => return error,
-    }
-    loop {
-        let more = match receive(&mut rings, |shard, event| hub.event(shard, &event)) {
-            Ok(more) => more,
-            Err(error) => return error,
-        };
-        let blocked = match send(hub, &mut rings) {
-            Ok(blocked) => blocked,
-            Err(error) => return error,
-        };
-        if more {
-            tokio::task::yield_now().await;
+/// One connection, until it ends or we are to stop.
+fn serve(hub: &Hub, rings: &mut Rings, stop: &AtomicBool) -> Result<(), LinkError> {
+    take_up(hub, rings)?;
+    while !stop.load(Ordering::Acquire) {
+        let more = receive(rings, |shard, event| hub.event(shard, &event))?;
+        let blocked = send(hub, rings)?;
+        if more || !rings.arm()? {
             continue;
         }
-        match rings.arm() {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(error) => return error,
-        }
-        let pause = if blocked { RING_RETRY } else { RING_POLL };
-        let ended = tokio::select! {
-            ended = rings.closed() => Some(ended),
-            _ = rings.woken() => None,
-            () = hub.ordered() => None,
-            () = tokio::time::sleep(pause) => None,
-        };
+        let waited = rings.wait(hub.ordered(), if blocked { RING_RETRY } else { RING_POLL });
         rings.disarm();
-        if let Some(error) = ended {
-            return error;
-        }
+        waited?;
     }
+    // What was ordered last is still sent.
+    send(hub, rings).map(drop)
 }
 
 /// Learns what the shards have, then tells them what they lack.
-async fn take_up(hub: &Hub, rings: &mut Rings) -> Result<(), LinkError> {
+fn take_up(hub: &Hub, rings: &mut Rings) -> Result<(), LinkError> {
     let mut survivors = Vec::new();
     if rings.welcome().resync {
-        survivors = resync(hub, rings).await?;
+        survivors = resync(hub, rings)?;
     }
     let welcome = *rings.welcome();
     hub.attach(&welcome, &survivors);
@@ -110,12 +115,12 @@ async fn take_up(hub: &Hub, rings: &mut Rings) -> Result<(), LinkError> {
     Ok(())
 }
 
-async fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError> {
+fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError> {
     let end = Instant::now() + RESYNC_TIMEOUT;
     let mut waiting: Vec<ShardId> = rings.shards().collect();
     for shard in rings.shards() {
         while !rings.push_command(shard, &Command::Resync)? {
-            wait(rings, end).await?;
+            wait(hub, rings, end)?;
         }
         rings.wake(shard);
     }
@@ -137,28 +142,21 @@ async fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError
         })?;
         waiting.retain(|shard| !finished.contains(shard));
         if !waiting.is_empty() {
-            wait(rings, end).await?;
+            wait(hub, rings, end)?;
         }
     }
     Ok(survivors)
 }
 
-async fn wait(rings: &Rings, end: Instant) -> Result<(), LinkError> {
+fn wait(hub: &Hub, rings: &Rings, end: Instant) -> Result<(), LinkError> {
     if Instant::now() > end {
         return Err(LinkError::ResyncTimeout);
     }
-    tokio::select! {
-        ended = rings.closed() => Err(ended),
-        _ = rings.woken() => Ok(()),
-        () = tokio::time::sleep(RING_RETRY) => Ok(()),
-    }
+    rings.wait(hub.ordered(), RING_RETRY)
 }
 
 /// Takes events from all rings; true when some were left for the next turn.
-fn receive(
-    rings: &mut Rings,
-    mut each: impl FnMut(ShardId, Event),
-) -> Result<bool, LinkError> {
+fn receive(rings: &mut Rings, mut each: impl FnMut(ShardId, Event)) -> Result<bool, LinkError> {
     let mut more = false;
     for shard in rings.shards() {
         let mut taken = 0;

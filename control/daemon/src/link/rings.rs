@@ -2,20 +2,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use proto::codec::{self, MESSAGE_MAX};
 use proto::link::{DATAPLANE_SOCKET, Hello, Welcome};
 use proto::region::{LAYOUT_VERSION, RING_BYTES, Sizes};
 use proto::{Command, Event, ShardId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm::WORD_BYTES;
 use shm::event::Event as WakeUp;
 use shm::fdpass::{self, PassError};
 use shm::region::{Region, RegionError};
 use shm::ring::{Consumer, PopError, Producer, PushError, RingSpec};
 use shm::words::Span;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
 
 use crate::limits::HANDSHAKE_MESSAGE_TIMEOUT;
@@ -43,7 +43,9 @@ pub enum LinkError {
     #[error("the data plane's welcome is malformed")]
     Malformed,
     /// Operator: programs of two releases.
-    #[error("the data plane has layout version {0}, this program needs {LAYOUT_VERSION}; install both from one release")]
+    #[error(
+        "the data plane has layout version {0}, this program needs {LAYOUT_VERSION}; install both from one release"
+    )]
     Version(u32),
     /// The region cannot be what it says.
     #[error("the control region was refused: {0}")]
@@ -68,8 +70,8 @@ impl From<shm::ring::Corrupt> for LinkError {
 /// Everything of one connection.
 pub struct Rings {
     welcome: Welcome,
-    socket: AsyncFd<OwnedFd>,
-    wake: AsyncFd<WakeUp>,
+    socket: OwnedFd,
+    wake: WakeUp,
     region: Region,
     commands: Vec<Producer>,
     events: Vec<Consumer>,
@@ -81,12 +83,8 @@ impl Rings {
     ///
     /// # Errors
     /// See [`LinkError`].
-    pub async fn connect(run_dir: PathBuf, ledger: Option<&OwnedFd>) -> Result<Rings, LinkError> {
-        let ledger = ledger.map(OwnedFd::try_clone).transpose()?;
-        let path = run_dir.join(DATAPLANE_SOCKET);
-        let shaken = tokio::task::spawn_blocking(move || handshake(&path, ledger.as_ref()));
-        let (socket, welcome, descriptors) =
-            shaken.await.map_err(|error| io::Error::other(error.to_string()))??;
+    pub fn connect(run_dir: &Path, ledger: Option<&OwnedFd>) -> Result<Rings, LinkError> {
+        let (socket, welcome, descriptors) = handshake(&run_dir.join(DATAPLANE_SOCKET), ledger)?;
         Rings::build(socket, welcome, descriptors)
     }
 
@@ -120,8 +118,8 @@ impl Rings {
         let wake = WakeUp::from_fd(next()?);
         Ok(Rings {
             welcome,
-            socket: AsyncFd::with_interest(socket, Interest::READABLE)?,
-            wake: AsyncFd::with_interest(wake, Interest::READABLE)?,
+            socket,
+            wake,
             region,
             commands,
             events,
@@ -215,20 +213,34 @@ impl Rings {
         self.events.iter_mut().for_each(Consumer::disarm);
     }
 
-    /// Waits until a shard wakes us.
-    pub async fn woken(&self) {
-        if let Ok(mut ready) = self.wake.readable().await {
-            let _ = ready.get_inner().drain();
-            ready.clear_ready();
+    /// Sleeps until a shard wakes us, `ordered` is signalled or `timeout` has passed.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`]: the data plane hung up. It says nothing else after its welcome.
+    pub fn wait(&self, ordered: &WakeUp, timeout: Duration) -> Result<(), LinkError> {
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut fds = [
+            PollFd::new(&self.socket, PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::new(ordered, PollFlags::IN),
+        ];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(io::Error::from(errno).into()),
         }
-    }
-
-    /// Waits until the data plane hangs up; it says nothing else after its welcome.
-    pub async fn closed(&self) -> LinkError {
-        match self.socket.readable().await {
-            Ok(_) => LinkError::Closed,
-            Err(error) => error.into(),
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready[0] {
+            return Err(LinkError::Closed);
         }
+        for event in [(&self.wake, ready[1]), (ordered, ready[2])] {
+            if let (event, true) = event {
+                event.drain()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -237,7 +249,7 @@ fn ring_span(offset_bytes: usize) -> Span {
 }
 
 fn handshake(
-    path: &std::path::Path,
+    path: &Path,
     ledger: Option<&OwnedFd>,
 ) -> Result<(OwnedFd, Welcome, Vec<OwnedFd>), LinkError> {
     let socket = fdpass::connect(path)?;

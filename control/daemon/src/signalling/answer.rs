@@ -120,7 +120,11 @@ impl Answer<'_> {
 }
 
 fn write_declined(out: &mut String, declined: &Declined) -> std::fmt::Result {
-    write!(out, "m={} 0 {} {}\r\nc=IN IP4 0.0.0.0\r\n", declined.media, declined.proto, declined.fmt)?;
+    write!(
+        out,
+        "m={} 0 {} {}\r\nc=IN IP4 0.0.0.0\r\n",
+        declined.media, declined.proto, declined.fmt
+    )?;
     if let Some(mid) = &declined.mid {
         write!(out, "a=mid:{mid}\r\n")?;
     }

@@ -26,7 +26,10 @@ fn answer(role: Role) -> String {
 #[test]
 fn a_publisher_keeps_one_codec_and_gets_our_key_under_its_tag() {
     let text = answer(Role::Publish);
-    assert!(text.contains("m=video 8001 RTP/SAVPF 96\r\nc=IN IP4 198.18.1.2\r\na=mid:0\r\n"), "{text}");
+    assert!(
+        text.contains("m=video 8001 RTP/SAVPF 96\r\nc=IN IP4 198.18.1.2\r\na=mid:0\r\n"),
+        "{text}"
+    );
     assert!(text.contains("a=recvonly\r\na=rtcp-mux\r\n"));
     assert!(text.contains("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack pli\r\n"));
     assert!(!text.contains("H264") && !text.contains("BUNDLE") && !text.contains("a=ssrc"));

@@ -134,7 +134,8 @@ impl Drop for Parsed {
 /// # Errors
 /// 400 when it is malformed, 406 when it asks for what this node does not do.
 pub fn parse(body: &[u8], role: Role, stream: Stream) -> Result<Offer, Problem> {
-    let parsed = Session::parse(body).map_err(|error| Code::SdpInvalid.because(error.to_string()))?;
+    let parsed =
+        Session::parse(body).map_err(|error| Code::SdpInvalid.because(error.to_string()))?;
     let parsed = Parsed(parsed);
     if parsed.0.medias.len() > SECTIONS_MAX {
         return Err(Code::SdpInvalid.because(format!("more than {SECTIONS_MAX} m-sections")));
@@ -353,8 +354,9 @@ impl<'a> Reader<'a> {
             let parsed =
                 extension::parse(value).map_err(|()| self.malformed("an a=extmap is malformed"))?;
             let Some(found) = parsed else { continue };
-            let doubled =
-                taken.iter().any(|known| known.id == found.id || known.extension == found.extension);
+            let doubled = taken
+                .iter()
+                .any(|known| known.id == found.id || known.extension == found.extension);
             if doubled {
                 return Err(self.malformed("two a=extmap have one id or one meaning"));
             }
@@ -369,11 +371,12 @@ impl<'a> Reader<'a> {
         if self.role == Role::Subscribe {
             return Ok(None);
         }
-        let value =
-            self.values("ssrc").next().ok_or_else(|| self.refuse(Code::SsrcRequired))?;
+        let value = self.values("ssrc").next().ok_or_else(|| self.refuse(Code::SsrcRequired))?;
         let number = value.split_ascii_whitespace().next().unwrap_or_default();
         match number.parse() {
-            Ok(0) | Err(_) => Err(self.malformed("its a=ssrc is not a number from 1 to 4294967295")),
+            Ok(0) | Err(_) => {
+                Err(self.malformed("its a=ssrc is not a number from 1 to 4294967295"))
+            }
             Ok(ssrc) => Ok(Some(ssrc)),
         }
     }

@@ -167,7 +167,9 @@ mod tests {
                 assert!(matches!(wrong, Err(SdesError::Malformed(_))), "{suite}");
             }
         }
-        assert!(one(&format!("1 AEAD_AES_128_GCM inline:{}", KEY_28.trim_end_matches('='))).is_ok());
+        assert!(
+            one(&format!("1 AEAD_AES_128_GCM inline:{}", KEY_28.trim_end_matches('='))).is_ok()
+        );
     }
 
     #[test]

@@ -1,0 +1,256 @@
+//! The admin socket: JSON lines over a Unix socket, for operators on this host.
+//!
+//! Who may do what follows from the kernel's word about the peer (SO_PEERCRED): root and our own user
+//! may all; members of the group `roomlane` may read, of `roomlane-admin` act. Every act, allowed or
+//! not, is one line of the audit file.
+
+pub mod audit;
+mod peer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto::{SdkAppId, SessionId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use token::RoomId;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::api::server::bind_unix;
+use crate::directory::RoomKey;
+use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_IDLE, ADMIN_LINE_BYTES_MAX};
+use crate::link::hub::{Closing, Hub, Status};
+use crate::mask;
+use audit::Audit;
+use peer::{Peer, Right};
+
+/// One request line.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "act", deny_unknown_fields)]
+enum Act {
+    #[serde(rename = "status")]
+    Status,
+    #[serde(rename = "session.kick")]
+    Kick { session: String },
+    #[serde(rename = "room.end")]
+    EndRoom {
+        sdkappid: u32,
+        room: String,
+        #[serde(default)]
+        room_type: RoomType,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoomType {
+    #[default]
+    String,
+    Number,
+}
+
+impl Act {
+    fn name(&self) -> &'static str {
+        match self {
+            Act::Status => "status",
+            Act::Kick { .. } => "session.kick",
+            Act::EndRoom { .. } => "room.end",
+        }
+    }
+
+    fn right(&self) -> Right {
+        match self {
+            Act::Status => Right::Read,
+            Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
+        }
+    }
+
+    /// What it is about, masked, for the audit.
+    fn target(&self) -> String {
+        match self {
+            Act::Status => String::new(),
+            Act::Kick { session } => {
+                session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
+            }
+            Act::EndRoom { sdkappid, room, .. } => format!("{sdkappid}/{}", mask::identity(room)),
+        }
+    }
+}
+
+/// A refused act.
+struct Refused {
+    code: &'static str,
+    message: String,
+}
+
+fn refused<T>(code: &'static str, message: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused { code, message: message.into() })
+}
+
+/// The socket, bound.
+pub struct Admin {
+    listener: UnixListener,
+    path: PathBuf,
+    hub: Arc<Hub>,
+    audit: Arc<Audit>,
+}
+
+impl Admin {
+    /// Binds `path`. Anyone may connect; what they may do is decided by who they are.
+    ///
+    /// # Errors
+    /// The host's.
+    pub async fn bind(path: &Path, hub: Arc<Hub>, audit: Arc<Audit>) -> std::io::Result<Admin> {
+        use std::os::unix::fs::PermissionsExt;
+        let listener = bind_unix(path).await?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(Admin { listener, path: path.to_owned(), hub, audit })
+    }
+
+    /// Serves until `stop` turns true; then the socket file goes.
+    pub async fn serve(self, mut stop: watch::Receiver<bool>) {
+        let slots = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+        while !*stop.borrow() {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (hub, audit) = (Arc::clone(&self.hub), Arc::clone(&self.audit));
+                        tokio::spawn(async move {
+                            let _slot = slot;
+                            if let Err(error) = talk(stream, &hub, &audit).await {
+                                tracing::debug!(%error, "an admin connection ended");
+                            }
+                        });
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "an admin connection could not be accepted");
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    }
+                },
+                _ = stop.changed() => break,
+            }
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn talk(stream: UnixStream, hub: &Hub, audit: &Arc<Audit>) -> std::io::Result<()> {
+    let credentials = shm::fdpass::peer_credentials(&stream)?;
+    // The group database may live in a directory service: not on this thread.
+    let peer = tokio::task::spawn_blocking(move || Peer::identify(credentials)).await;
+    let peer = peer.map_err(|error| std::io::Error::other(error.to_string()))?;
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = ADMIN_LINE_BYTES_MAX as u64 + 1;
+        let mut limited = (&mut reader).take(limit);
+        let read = tokio::time::timeout(ADMIN_IDLE, limited.read_until(b'\n', &mut line)).await;
+        if read.map_err(|_| std::io::ErrorKind::TimedOut)?? == 0 {
+            return Ok(());
+        }
+        let too_long = line.len() > ADMIN_LINE_BYTES_MAX;
+        let answer = match too_long {
+            true => answer_of("?", refused("too_long", "a line is at most 4096 bytes")),
+            false => answer(&line, &peer, hub, audit).await,
+        };
+        writer.write_all(answer.to_string().as_bytes()).await?;
+        writer.write_all(b"\n").await?;
+        if too_long {
+            return Ok(());
+        }
+    }
+}
+
+fn answer_of(act: &str, result: Result<Value, Refused>) -> Value {
+    match result {
+        Ok(mut value) => {
+            value["ok"] = true.into();
+            value["act"] = act.into();
+            value
+        }
+        Err(refused) => json!({ "ok": false, "code": refused.code, "message": refused.message }),
+    }
+}
+
+async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Value {
+    let act: Act = match serde_json::from_slice(line) {
+        Ok(act) => act,
+        Err(error) => {
+            let at = format!("not an act in JSON, at column {}", error.column());
+            return answer_of("?", refused("malformed", at));
+        }
+    };
+    let result = if peer.may(act.right()) {
+        carry_out(&act, hub).await
+    } else {
+        let group = act.right().group();
+        refused("not_permitted", format!("needs root, the node's own user, or group {group}"))
+    };
+    if act.right() == Right::Act {
+        let code = result.as_ref().map_or_else(|refused| refused.code, |_| "ok");
+        let (audit, name, target) = (Arc::clone(audit), act.name(), act.target());
+        let who = peer.credentials();
+        let written =
+            tokio::task::spawn_blocking(move || audit.record(who, name, &target, code)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::error!(act = name, "an act could not be written to the audit file");
+        }
+    }
+    answer_of(act.name(), result)
+}
+
+async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
+    match act {
+        Act::Status => Ok(status(hub)),
+        Act::Kick { session } => {
+            let Ok(id) = session.parse::<SessionId>() else {
+                return refused("session_invalid", "a session looks like s0-12-3");
+            };
+            match hub.kick(id) {
+                Some(closing) => finish(closing).await,
+                None => refused("not_found", format!("no session {id}")),
+            }
+        }
+        Act::EndRoom { sdkappid, room, room_type } => {
+            let id = match room_type {
+                RoomType::String => RoomId::text(room),
+                RoomType::Number => RoomId::number(room.parse().unwrap_or(0)),
+            };
+            let Ok(id) = id else { return refused("room_invalid", "not a legal room") };
+            match hub.end_room(&RoomKey { app: SdkAppId(*sdkappid), room: id }) {
+                Some(closing) => finish(closing).await,
+                None => refused("not_found", "no such room"),
+            }
+        }
+    }
+}
+
+async fn finish(closing: Closing) -> Result<Value, Refused> {
+    let sessions: Vec<String> = closing.sessions.iter().map(ToString::to_string).collect();
+    let confirmed = closing.finished().await;
+    Ok(json!({ "sessions": sessions, "confirmed": confirmed }))
+}
+
+fn status(hub: &Hub) -> Value {
+    let totals = hub.totals();
+    let (data_plane, instance, shards) = match hub.status() {
+        Status::Up { instance, shards } => ("up", Some(format!("{instance:016x}")), shards),
+        Status::Down => ("down", None, 0),
+    };
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "data_plane": data_plane,
+        "instance": instance,
+        "shards": shards,
+        "rooms": totals.rooms,
+        "publishing": totals.publishing,
+        "subscribing": totals.subscribing,
+        "sessions": totals.sessions,
+    })
+}

@@ -1,0 +1,308 @@
+//! What each method does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use proto::SdkAppId;
+use serde::Deserialize;
+use token::{RoomId, UserId};
+use zeroize::Zeroizing;
+
+use crate::api::auth::{self, Access, Clocks, Credentials};
+use crate::api::{Api, AppAccess, Peer};
+use crate::directory::{JoinRequest, ResourceId, ResourceView};
+use crate::limits::OFFER_BYTES_MAX;
+use crate::mask;
+use crate::problem::{Code, Problem};
+use crate::signalling::answer::Answer;
+use crate::signalling::{Role, Stream, offer};
+
+/// What a path segment keeps as it is (RFC 3986 unreserved).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinQuery {
+    #[serde(default)]
+    room_type: RoomType,
+    #[serde(default)]
+    stream: StreamName,
+    publisher: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoomType {
+    #[default]
+    String,
+    Number,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StreamName {
+    #[default]
+    Main,
+    Substream,
+}
+
+impl JoinQuery {
+    fn room(&self, text: &str) -> Result<RoomId, Problem> {
+        let invalid = |error: token::RoomError| Code::RoomInvalid.because(error.to_string());
+        match self.room_type {
+            RoomType::String => RoomId::text(text).map_err(invalid),
+            RoomType::Number => {
+                let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+                let number = text.parse().ok().filter(|_| plain).unwrap_or(0);
+                RoomId::number(number).map_err(invalid)
+            }
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        match self.stream {
+            StreamName::Main => Stream::Main,
+            StreamName::Substream => Stream::Substream,
+        }
+    }
+
+    fn publisher(&self) -> Result<Option<UserId>, Problem> {
+        let user = self.publisher.as_deref().map(UserId::new).transpose();
+        user.map_err(|error| Code::QueryInvalid.because(format!("publisher: {error}")))
+    }
+}
+
+type RoomPath = Result<Path<(String, String)>, PathRejection>;
+type ResourcePath = Result<Path<(String, String, String)>, PathRejection>;
+
+/// `POST /whip/{sdkappid}/{room}`.
+pub async fn whip(State(api): State<Arc<Api>>, path: RoomPath, request: Request) -> Response {
+    join(api, Role::Publish, path, request).await
+}
+
+/// `POST /whep/{sdkappid}/{room}`.
+pub async fn whep(State(api): State<Arc<Api>>, path: RoomPath, request: Request) -> Response {
+    join(api, Role::Subscribe, path, request).await
+}
+
+async fn join(api: Arc<Api>, role: Role, path: RoomPath, request: Request) -> Response {
+    let started = Instant::now();
+    let result = try_join(&api, role, path, request).await;
+    let code = result.as_ref().map_or_else(|problem| problem.code, |_| "ok");
+    api.metrics.join(role, code, started.elapsed());
+    result.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// A request that has passed everything but the directory.
+struct Ready {
+    app: u32,
+    room: RoomId,
+    room_text: String,
+    access: Access,
+    query: JoinQuery,
+    publisher: Option<UserId>,
+    offer: offer::Offer,
+    peer: Peer,
+}
+
+async fn try_join(
+    api: &Arc<Api>,
+    role: Role,
+    path: RoomPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let ready = prepare(api, role, path, request).await?;
+    // On a task of its own: a client that goes away in the middle must not leave half a join.
+    let api = Arc::clone(api);
+    let joined = tokio::spawn(async move { open(&api, role, ready).await });
+    joined.await.map_err(|_| Problem::from(Code::Internal))?
+}
+
+async fn prepare(
+    api: &Api,
+    role: Role,
+    path: RoomPath,
+    request: Request,
+) -> Result<Ready, Problem> {
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer(None));
+    spend_source(api, peer)?;
+    let Path((app_text, room_text)) = path.map_err(|_| Code::PathInvalid)?;
+    let (app, access) = find_app(api, &app_text)?;
+    check_content_type(&parts.headers)?;
+    let query: JoinQuery = Query::try_from_uri(&parts.uri)
+        .map(|Query(query)| query)
+        .map_err(|_| Code::QueryInvalid.because("known: room_type, stream, publisher"))?;
+    let room = query.room(&room_text)?;
+    let publisher = query.publisher()?;
+    let access = verify(api, access, &parts.headers, &room, peer)?;
+    api.rates.spend_app(app)?;
+    let body = read_body(&parts.headers, body).await?;
+    let offer = offer::parse(&body, role, query.stream())?;
+    Ok(Ready { app, room, room_text, access, query, publisher, offer, peer })
+}
+
+async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> {
+    let request = JoinRequest {
+        app: SdkAppId(ready.app),
+        room: &ready.room,
+        user: &ready.access.user,
+        privileges: ready.access.privileges,
+        deadline_s: ready.access.deadline_s,
+        role,
+        stream: ready.query.stream(),
+        publisher: ready.publisher.as_ref(),
+        offer: &ready.offer,
+        client: ready.peer.0,
+    };
+    let joined = api.hub.join(&request).await?;
+    let origin = joined.sessions.first().map_or(0, |session| session.0);
+    let answer = Answer {
+        role,
+        sections: &ready.offer.sections,
+        granted: &joined.granted,
+        origin,
+        cname: &joined.cname,
+    };
+    let text = answer.write();
+    if let Some(suppressed) = api.log.allow() {
+        tracing::info!(
+            app = ready.app,
+            room = mask::room(&ready.room),
+            user = mask::identity(ready.access.user.as_str()),
+            role = ?role,
+            sessions = joined.sessions.len(),
+            suppressed,
+            "joined"
+        );
+    }
+    let name = if role == Role::Publish { "whip" } else { "whep" };
+    let room = utf8_percent_encode(&ready.room_text, SEGMENT);
+    let location = format!("/{name}/{}/{room}/{}", ready.app, joined.resource);
+    let headers = [
+        (header::CONTENT_TYPE, "application/sdp".to_owned()),
+        (header::LOCATION, location),
+        (header::ETAG, joined.etag),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    Ok((StatusCode::CREATED, headers, text.to_string()).into_response())
+}
+
+/// `PATCH` of a resource: new tokens renew its grant. (Trickled candidates come with ICE.)
+pub async fn renew(
+    State(api): State<Arc<Api>>,
+    path: ResourcePath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer(None));
+    spend_source(&api, peer)?;
+    let (id, view) = find_resource(&api, path)?;
+    let app = api.apps.get(&view.key.app.0).ok_or(Code::AppUnknown)?;
+    let access = verify(&api, app, &parts.headers, &view.key.room, peer)?;
+    if access.user != view.user {
+        return Err(Code::OtherUser.into());
+    }
+    api.rates.spend_app(view.key.app.0)?;
+    if let Some(expected) = parts.headers.get(header::IF_MATCH)
+        && expected.as_bytes() != b"*"
+        && expected.as_bytes() != view.etag.as_bytes()
+    {
+        return Err(Code::PreconditionFailed.into());
+    }
+    if !read_body(&parts.headers, body).await?.is_empty() {
+        return Err(Code::MediaTypeUnsupported.because("a renewal has no body"));
+    }
+    if !api.hub.renew(id, access.privileges, access.deadline_s) {
+        return Err(Code::ResourceUnknown.into());
+    }
+    Ok((StatusCode::NO_CONTENT, [(header::ETAG, view.etag)]).into_response())
+}
+
+/// `DELETE` of a resource: whoever knows its name may leave it.
+pub async fn leave(
+    State(api): State<Arc<Api>>,
+    path: ResourcePath,
+    request: Request,
+) -> Result<Response, Problem> {
+    spend_source(&api, request.extensions().get::<Peer>().copied().unwrap_or(Peer(None)))?;
+    let (id, _) = find_resource(&api, path)?;
+    let closing = api.hub.leave(id);
+    if closing.sessions.is_empty() {
+        return Err(Code::ResourceUnknown.into());
+    }
+    closing.finished().await;
+    Ok(StatusCode::OK.into_response())
+}
+
+fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
+    api.rates.spend_source(peer.0).inspect_err(|problem| {
+        api.metrics.rate_limited(problem.code);
+        if let Some(suppressed) = api.log.allow() {
+            let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
+            tracing::warn!(source, suppressed, "a source is over its budget of joins");
+        }
+    })
+}
+
+fn verify(
+    api: &Api,
+    app: &AppAccess,
+    headers: &HeaderMap,
+    room: &RoomId,
+    peer: Peer,
+) -> Result<Access, Problem> {
+    let access = Credentials::read(headers)
+        .and_then(|credentials| auth::verify(app, credentials, room, Clocks::now(), api.skew_s));
+    access.inspect_err(|problem| {
+        api.metrics.token_rejected(problem.code);
+        if let Some(suppressed) = api.log.allow() {
+            let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
+            tracing::info!(source, reason = problem.code, suppressed, "tokens refused");
+        }
+    })
+}
+
+fn find_app<'a>(api: &'a Api, text: &str) -> Result<(u32, &'a AppAccess), Problem> {
+    let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+    let id: u32 = text.parse().ok().filter(|_| plain).ok_or(Code::PathInvalid)?;
+    api.apps.get(&id).map(|app| (id, app)).ok_or_else(|| Code::AppUnknown.into())
+}
+
+/// The resource that a path names, if app, room and id belong together.
+fn find_resource(api: &Api, path: ResourcePath) -> Result<(ResourceId, ResourceView), Problem> {
+    let Path((app, room, resource)) = path.map_err(|_| Code::PathInvalid)?;
+    let id: ResourceId = resource.parse().map_err(|()| Code::ResourceUnknown)?;
+    let view = api.hub.resource(id).ok_or(Code::ResourceUnknown)?;
+    let name = match &view.key.room {
+        RoomId::Number(number) => number.to_string(),
+        RoomId::Text(name) => name.clone(),
+    };
+    let fits = app == view.key.app.0.to_string() && room == name;
+    if fits { Ok((id, view)) } else { Err(Code::ResourceUnknown.into()) }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    match essence {
+        Some(essence) if essence.eq_ignore_ascii_case("application/sdp") => Ok(()),
+        _ => Err(Code::MediaTypeUnsupported.into()),
+    }
+}
+
+/// The body, wiped when it goes: it holds keys.
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse::<u64>().ok()) > Some(OFFER_BYTES_MAX as u64) {
+        return Err(Code::OfferTooLarge.into());
+    }
+    let bytes = to_bytes(body, OFFER_BYTES_MAX).await.map_err(|_| Code::OfferTooLarge)?;
+    Ok(Zeroizing::new(Vec::from(bytes)))
+}

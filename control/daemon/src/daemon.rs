@@ -1,0 +1,188 @@
+//! Puts the parts together: from a configuration to a running control process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use config::{Config, PortType};
+use proto::link::ADMIN_SOCKET;
+use proto::{Quota, SdkAppId};
+use token::{AppKeys, Secret};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::admin::audit::Audit;
+use crate::api::rates::Rates;
+use crate::api::server::{self, Server};
+use crate::api::{self, Api, AppAccess};
+use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
+use crate::export::{Metrics, loads};
+use crate::limits::SOURCE_SWEEP;
+use crate::link::Link;
+use crate::link::hub::Hub;
+use crate::logs::LogLimit;
+use crate::signalling::address::MediaAddresses;
+
+/// How often the shards' load is measured.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// The audit file's name.
+const AUDIT_FILE: &str = "audit.jsonl";
+
+/// A running control process.
+pub struct Daemon {
+    /// Where requests meet the link.
+    pub hub: Arc<Hub>,
+    /// Signalling over TCP.
+    pub listen: Option<SocketAddr>,
+    /// Health and metrics over TCP.
+    pub admin_listen: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    link: Link,
+}
+
+/// Reads the secrets of every app.
+///
+/// # Errors
+/// The file and what is wrong with it, never its content.
+pub fn apps(config: &Config) -> Result<HashMap<u32, AppAccess>> {
+    let mut apps = HashMap::new();
+    for app in &config.apps {
+        let mut secrets = Vec::new();
+        for file in &app.secret_files {
+            let text = file.read()?;
+            let secret = Secret::from_file_content(text.as_bytes())
+                .with_context(|| format!("{file}: app {}", app.sdkappid))?;
+            secrets.push(secret);
+        }
+        let access = AppAccess {
+            keys: AppKeys::new(app.sdkappid, secrets)?,
+            private_map_key_required: app.private_map_key_required,
+            joins_per_s: app.quota.joins_per_s,
+        };
+        apps.insert(app.sdkappid, access);
+    }
+    Ok(apps)
+}
+
+/// What the directory needs of a configuration.
+pub fn settings(config: &Config) -> Settings {
+    let quota = |app: &config::App| Quota {
+        packets_per_s: app.quota.packets_per_s,
+        bytes_per_s: app.quota.bytes_per_s,
+        sessions: app.quota.sessions,
+        rooms: app.quota.rooms,
+    };
+    let shards = u16::try_from(config.workers.shards()).unwrap_or(u16::MAX);
+    let udp_base = config.port.udp_base;
+    Settings {
+        apps: config.apps.iter().map(|app| (SdkAppId(app.sdkappid), quota(app))).collect(),
+        media: MediaAddresses {
+            own: config.port.addresses.clone(),
+            advertise: config.port.advertise.clone(),
+            exclusive: matches!(config.port.kind, PortType::Dpdk { .. }),
+            allow: config.sdes_allow.clone(),
+            udp: udp_base..udp_base.saturating_add(shards),
+        },
+        udp_base,
+        room_sessions_per_shard: ROOM_SESSIONS_PER_SHARD,
+    }
+}
+
+impl Daemon {
+    /// Starts everything: sockets are bound and the link is on its way when this returns.
+    ///
+    /// # Errors
+    /// What could not be read or bound.
+    pub async fn start(config: &Config) -> Result<Daemon> {
+        let run_dir = config.run_dir();
+        std::fs::create_dir_all(&run_dir).with_context(|| run_dir.display().to_string())?;
+        let tls = config.control.tls.as_ref().map(server::tls).transpose()?;
+        let unix_s = shm::clock::unix_ns() / 1_000_000_000;
+        let directory = Directory::new(settings(config), Box::new(SystemEntropy), unix_s);
+        let hub = Arc::new(Hub::new(directory)?);
+        let metrics = Arc::new(Metrics::new(run_dir.clone())?);
+        let apps = apps(config)?;
+        let shares: Vec<_> = apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
+        let api = Arc::new(Api {
+            hub: Arc::clone(&hub),
+            rates: Rates::new(config.limits.source_joins_per_s, shares),
+            apps,
+            skew_s: u64::from(config.token_skew_s),
+            metrics: Arc::clone(&metrics),
+            log: LogLimit::default(),
+        });
+        let control = &config.control;
+        let signalling = Server::bind(&control.listen, tls.clone(), api::router(Arc::clone(&api)))
+            .await
+            .with_context(|| format!("control.listen {}", control.listen))?;
+        let tls = tls.filter(|_| !control.admin_listen.is_local());
+        let health = api::health::router(Arc::clone(&hub), Arc::clone(&metrics));
+        let health = Server::bind(&control.admin_listen, tls, health)
+            .await
+            .with_context(|| format!("control.admin_listen {}", control.admin_listen))?;
+        let audit = audit_path(&run_dir);
+        let audit = Audit::open(&audit).with_context(|| audit.display().to_string())?;
+        let socket = run_dir.join(ADMIN_SOCKET);
+        let admin = Admin::bind(&socket, Arc::clone(&hub), Arc::new(audit))
+            .await
+            .with_context(|| socket.display().to_string())?;
+        let (stop, stopped) = watch::channel(false);
+        let (listen, admin_listen) = (signalling.local_addr(), health.local_addr());
+        let tasks = vec![
+            tokio::spawn(signalling.serve(stopped.clone())),
+            tokio::spawn(health.serve(stopped.clone())),
+            tokio::spawn(admin.serve(stopped.clone())),
+            tokio::spawn(housekeeping(api, stopped)),
+        ];
+        let link = Link::start(Arc::clone(&hub), run_dir)?;
+        Ok(Daemon { hub, listen, admin_listen, stop, tasks, link })
+    }
+
+    /// Ends everything. Sessions and media go on without us.
+    pub async fn stop(self) {
+        // Nobody listens any more only when all tasks have ended, which is what we want.
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        let link = self.link;
+        let _ = tokio::task::spawn_blocking(move || link.stop()).await;
+    }
+}
+
+/// Where the audit file lies: the service's log folder, its state folder, or beside the sockets.
+fn audit_path(run_dir: &Path) -> PathBuf {
+    let folder = ["LOGS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find_map(std::env::var_os);
+    folder.map_or_else(|| run_dir.to_owned(), PathBuf::from).join(AUDIT_FILE)
+}
+
+/// Measures the shards' load and forgets idle sources.
+async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+    let mut last: Option<stats::Snapshot> = None;
+    let mut swept = std::time::Instant::now();
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(LOAD_INTERVAL) => {}
+            _ = stop.changed() => break,
+        }
+        let shared = Arc::clone(&api);
+        let measured =
+            tokio::task::spawn_blocking(move || shared.metrics.snapshot(&shared.hub)).await;
+        let now = measured.unwrap_or_default();
+        if let (Some(old), Some(new)) = (&last, &now) {
+            for (shard, pps) in loads(old, new) {
+                api.hub.set_load(shard, pps);
+            }
+        }
+        last = now;
+        if swept.elapsed() >= SOURCE_SWEEP {
+            swept = std::time::Instant::now();
+            api.rates.sweep();
+        }
+    }
+}
