@@ -1,3 +1,58 @@
-//! The roomlane command.
+//! The `roomlane` command: starts a node, looks at it, acts on it, and makes peers for it.
+//!
+//! It never touches a shard: it reads the stats region, sends acts to the control daemon's admin
+//! socket, and starts processes. Data goes to stdout, messages to stderr; exit codes are in [`exit`].
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod act;
+mod args;
+mod config_cmd;
+mod doctor;
+mod exit;
+mod peer;
+mod programs;
+mod show;
+mod table;
+mod token_cmd;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.version {
+        print!("{}", programs::version());
+        return ExitCode::SUCCESS;
+    }
+    match run(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("roomlane: {}", failure.message);
+            }
+            failure.code.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let place = arguments.place;
+    match arguments.command {
+        None => Err(Failure::usage("no command; see roomlane --help")),
+        Some(Command::Up) => up::run(&place).map(|()| ExitCode::SUCCESS),
+        Some(Command::Show(args)) => show::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Config(args)) => config_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor(args)) => doctor::run(&place, &args),
+        Some(Command::Peer(args)) => peer::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Token(args)) => Ok(token_cmd::run(args)),
+        Some(Command::Top(args)) => Err(programs::exec_top(&place, &args.rest)),
+        Some(Command::External(words)) => Err(programs::exec_external(&words)),
+    }
+}

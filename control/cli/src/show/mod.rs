@@ -1,0 +1,160 @@
+//! `roomlane show`: the stats region as tables, or as one JSON object with a versioned schema.
+
+mod drops;
+mod node;
+mod port;
+mod room;
+mod runtime;
+mod session;
+mod worker;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use proto::link::ADMIN_SOCKET;
+use serde_json::{Map, Value, json};
+use stats::{Rates, Snapshot, Stats};
+
+use crate::args::{Noun, Place, ShowArgs};
+use crate::exit::{Exit, Failure};
+use crate::table::Table;
+
+/// Without a heartbeat for so long, data is old and is said to be.
+pub const STALE_NS: u64 = 1_000_000_000;
+
+/// What there is to show.
+struct Scene {
+    snapshot: Snapshot,
+    /// Zeros for nouns that show no rates.
+    rates: Rates,
+    control_alive: bool,
+}
+
+/// A noun's table for people and its members for programs.
+struct Shown {
+    tables: Vec<Table>,
+    json: Map<String, Value>,
+}
+
+/// Runs the subcommand.
+pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
+    let stats = Stats::find(&place.run_dirs()?)?;
+    let scene = look(&stats, args);
+    let shown = show(&scene, args)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", envelope(&scene, args.noun, shown.json))?;
+        return Ok(());
+    }
+    for (index, table) in shown.tables.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        table.write(&mut out, !args.no_header)?;
+    }
+    out.flush()?;
+    if scene.snapshot.age_ns() > STALE_NS {
+        let age = scene.snapshot.age_ns() as f64 / 1e9;
+        eprintln!("roomlane: the data is {age:.1} s old: the data plane does not answer");
+    }
+    Ok(())
+}
+
+fn look(stats: &Stats, args: &ShowArgs) -> Scene {
+    let mut snapshot = stats.snapshot();
+    let mut rates = Rates::between(&snapshot, &snapshot);
+    if matches!(args.noun, Noun::Node | Noun::Worker | Noun::Drops) {
+        std::thread::sleep(Duration::from_millis(args.interval));
+        let later = stats.snapshot();
+        rates = Rates::between(&snapshot, &later);
+        snapshot = later;
+    }
+    Scene { snapshot, rates, control_alive: control_alive(stats.run_dir()) }
+}
+
+/// Whether somebody listens on the admin socket.
+pub fn control_alive(run_dir: &Path) -> bool {
+    match UnixStream::connect(run_dir.join(ADMIN_SOCKET)) {
+        Ok(_) => true,
+        // Somebody is there who does not talk to us.
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
+}
+
+fn show(scene: &Scene, args: &ShowArgs) -> Result<Shown, Failure> {
+    let id = args.id.as_deref();
+    match args.noun {
+        Noun::Node => no_id(id, args).map(|()| node::show(scene)),
+        Noun::Worker => worker::show(scene, id),
+        Noun::Port => no_id(id, args).map(|()| port::show(scene)),
+        Noun::Room => room::show(scene, id),
+        Noun::Session => session::show(scene, id),
+        Noun::Drops => no_id(id, args).map(|()| drops::show(scene, args.all)),
+        Noun::Runtime => runtime::show(scene, id),
+    }
+}
+
+fn no_id(id: Option<&str>, args: &ShowArgs) -> Result<(), Failure> {
+    match id {
+        None => Ok(()),
+        Some(id) => Err(Failure::usage(format!("show {} takes no {id:?}", args.noun.name()))),
+    }
+}
+
+/// The index that an id names, or why not.
+fn shard_of(scene: &Scene, id: Option<&str>) -> Result<Option<usize>, Failure> {
+    let Some(id) = id else { return Ok(None) };
+    let index = id.parse().map_err(|_| Failure::usage(format!("{id:?} is no worker's number")))?;
+    if index < scene.snapshot.shards.len() {
+        return Ok(Some(index));
+    }
+    let last = scene.snapshot.shards.len() - 1;
+    Err(Failure::new(Exit::NotFound, format!("no worker {id}; there are 0 to {last}")))
+}
+
+fn envelope(scene: &Scene, noun: Noun, members: Map<String, Value>) -> Value {
+    let mut object = Map::new();
+    object.insert("schema".into(), json!(format!("roomlane.{}.v1", noun.name())));
+    object.insert("instance".into(), json!(format!("{:016x}", scene.snapshot.node.instance)));
+    object.insert("age_ms".into(), json!(scene.snapshot.age_ns() / 1_000_000));
+    object.insert("stale".into(), json!(scene.snapshot.age_ns() > STALE_NS));
+    object.insert("control_alive".into(), json!(scene.control_alive));
+    object.extend(members);
+    Value::Object(object)
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => Map::from_iter([("value".to_owned(), other)]),
+    }
+}
+
+/// The node's self-description; null where it wrote none.
+fn about(scene: &Scene) -> Value {
+    serde_json::from_str(&scene.snapshot.node.about).unwrap_or(Value::Null)
+}
+
+/// A member of the self-description as text for a terminal.
+fn about_text(about: &Value, key: &str) -> String {
+    let text = match &about[key] {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let texts = items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_owned));
+            texts.collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    };
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// A moment of the monotonic clock, as seconds ago.
+fn ago_s(scene: &Scene, then_ns: u64) -> u64 {
+    scene.snapshot.taken_ns.saturating_sub(then_ns) / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests;
