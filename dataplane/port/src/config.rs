@@ -1,11 +1,12 @@
-//! What an operator says of a port, as plain typed data. The node reads it from its file; `check` holds the
-//! rules that do not depend on a device.
+//! What an operator says of a port, as plain typed data. The node reads it from its file; `check`
+//! holds the rules that do not depend on a device.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// Smallest MTU in bytes: the least that IPv6 requires of a link (RFC 8200 section 5), used for IPv4 too.
+/// Smallest MTU in bytes: the least that IPv6 requires of a link (RFC 8200 section 5), used for
+/// IPv4 too.
 pub const MTU_MIN: usize = 1280;
 /// Largest MTU in bytes: a received packet must fit one buffer.
 pub const MTU_MAX: usize = roomlane_core::buf::BUF_CAPACITY - 22;
@@ -181,8 +182,8 @@ pub(crate) fn is_link_local_v6(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// Whether one host can have the address. An IPv4-mapped IPv6 address is another spelling and refused:
-/// one address has one form (loopback is allowed, for the portable ports).
+/// Whether one host can have the address. An IPv4-mapped IPv6 address is another spelling and
+/// refused: one address has one form (loopback is allowed, for the portable ports).
 pub fn is_unicast(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.octets()[0] >= 240),

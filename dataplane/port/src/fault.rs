@@ -1,5 +1,6 @@
-//! A port that misbehaves by a seed: it loses, doubles, delays and reorders datagrams of the port inside it. Delays are
-//! counted in datagrams that pass meanwhile, so a run does not depend on time.
+//! A port that misbehaves by a seed: it loses, doubles, delays and reorders datagrams of the port
+//! inside it. Delays are counted in datagrams that pass meanwhile, so a run does not depend on
+//! time.
 
 use std::collections::VecDeque;
 

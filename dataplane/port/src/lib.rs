@@ -1,9 +1,9 @@
 //! Ports: devices that move datagrams in bursts. A port owns its buffers, and everything below UDP.
 //!
-//! A [`Port`] moves datagrams. [`udp`] and [`sim`] are ports by themselves; an Ethernet device becomes one
-//! under [`netif`]. [`fault`] and [`pcap`] wrap any port and are ports; [`steer`] lets several shards
-//! share the one queue of a port. [`slab`] has the buffers of ports without memory of their own, [`config`]
-//! what the operator says of a port.
+//! A [`Port`] moves datagrams. [`udp`] and [`sim`] are ports by themselves; an Ethernet device
+//! becomes one under [`netif`]. [`fault`] and [`pcap`] wrap any port and are ports; [`steer`] lets
+//! several shards share the one queue of a port. [`slab`] has the buffers of ports without memory
+//! of their own, [`config`] what the operator says of a port.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -28,11 +28,11 @@ pub trait Port: Pool {
     /// Appends received datagrams to `rx` until it is full or nothing is left; returns how many.
     fn rx_burst(&mut self, now: Instant, rx: &mut Burst<Self::Buf>) -> usize;
     /// Takes datagrams from the front of `tx` while the device accepts them; returns how many were
-    /// taken. What stays was not accepted: try again or drop it as `tx_full`. A datagram that can never
-    /// leave (`oversize`, `no_neighbour`) counts as taken and is counted in `stats().drops`.
+    /// taken. What stays was not accepted: try again or drop it as `tx_full`. A datagram that can
+    /// never leave (`oversize`, `no_neighbour`) counts as taken and is counted in `stats().drops`.
     fn tx_burst(&mut self, now: Instant, tx: &mut TxBurst<Self::Buf>) -> usize;
-    /// Sleeps until something may have arrived, or `timeout_ns` has passed. Devices that can only be
-    /// polled sleep for the whole time.
+    /// Sleeps until something may have arrived, or `timeout_ns` has passed. Devices that can only
+    /// be polled sleep for the whole time.
     fn wait(&mut self, timeout_ns: u64);
     /// What it can do.
     fn caps(&self) -> PortCaps;
@@ -91,7 +91,8 @@ impl PortStats {
 /// What the device says of a received frame's IPv4 and UDP checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RxChecksum {
-    /// It did not look, or cannot. On virtual devices the field may hold a partial sum: not an error.
+    /// It did not look, or cannot. On virtual devices the field may hold a partial sum: not an
+    /// error.
     Unchecked,
     /// It looked, and they are right.
     Good,

@@ -1,6 +1,6 @@
-//! A port that writes down what passes: a pcapng file of datagrams under IP and UDP headers made up for it, in the
-//! direction they went. Payloads are as on the wire, sealed. Addresses of peers are masked unless the
-//! operator asked to reveal them, which is control's to allow and to audit.
+//! A port that writes down what passes: a pcapng file of datagrams under IP and UDP headers made up
+//! for it, in the direction they went. Payloads are as on the wire, sealed. Addresses of peers are
+//! masked unless the operator asked to reveal them, which is control's to allow and to audit.
 //!
 //! Format: draft-ietf-opsawg-pcapng, link type RAW (101), times in nanoseconds.
 
@@ -25,7 +25,8 @@ const FLAG_OUT: u32 = 2;
 /// How peers' addresses appear in the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Addresses {
-    /// As pseudonyms in 240.0.0.0/4 and 2001:db8::/32, the same for the same peer under one key; UDP ports stay.
+    /// As pseudonyms in 240.0.0.0/4 and 2001:db8::/32, the same for the same peer under one key;
+    /// UDP ports stay.
     Masked([u8; 16]),
     /// As they are.
     Revealed,
@@ -163,8 +164,8 @@ fn build_packet(
     UdpRepr { src_port: src.port, dst_port: dst.port }.emit(src_ip, dst_ip, datagram)
 }
 
-/// A port whose traffic is written to `W`. Writing happens in the caller's thread; the first error ends it and
-/// leaves the port working.
+/// A port whose traffic is written to `W`. Writing happens in the caller's thread; the first error
+/// ends it and leaves the port working.
 #[derive(Debug)]
 pub struct Pcap<P: Port, W: Write> {
     inner: P,

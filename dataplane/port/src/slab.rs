@@ -1,5 +1,6 @@
-//! Packet buffers on the heap for the ports that have no memory of their own: all made at the start, none
-//! after. A buffer knows its home, so it may be dropped anywhere, on another worker too.
+//! Packet buffers on the heap for the ports that have no memory of their own: all made at the
+//! start, none after. A buffer knows its home, so it may be dropped anywhere, on another worker
+//! too.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -18,8 +19,8 @@ struct Memory {
     bytes: [u8; SLOT_LEN],
 }
 
-/// Where buffers wait that were dropped instead of freed. The lock is taken when a buffer is dropped and when the
-/// pool ran out of its own; `free`, the common way, does not take it.
+/// Where buffers wait that were dropped instead of freed. The lock is taken when a buffer is
+/// dropped and when the pool ran out of its own; `free`, the common way, does not take it.
 struct Home {
     returned: Mutex<Vec<Slot>>,
 }

@@ -1,9 +1,11 @@
-//! One queue for several shards: the worker that owns a single-queue port receives and transmits for all.
+//! One queue for several shards: the worker that owns a single-queue port receives and transmits
+//! for all.
 //!
-//! [`split`] makes of one port an [`Owner`], which is the port of the shard whose worker does the I/O, and a
-//! [`Member`] for every other shard. Unopened datagrams go to the shard that their destination UDP port
-//! names, over a ring; sealed ones come back over another. Each ring has one producer and one consumer. A
-//! full ring towards a shard drops (`steer_full`); a full ring back refuses, as a full device does.
+//! [`split`] makes of one port an [`Owner`], which is the port of the shard whose worker does the
+//! I/O, and a [`Member`] for every other shard. Unopened datagrams go to the shard that their
+//! destination UDP port names, over a ring; sealed ones come back over another. Each ring has one
+//! producer and one consumer. A full ring towards a shard drops (`steer_full`); a full ring back
+//! refuses, as a full device does.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -20,7 +22,8 @@ use crate::{Port, PortCaps, PortStats};
 pub const RING_LEN: usize = 1024;
 /// Datagrams taken back from one shard per turn, so that one cannot starve the others.
 pub const TAKE_BACK_MAX: usize = 64;
-/// How long the owner sleeps at most while it expects datagrams back: a shard cannot wake a sleeping device.
+/// How long the owner sleeps at most while it expects datagrams back: a shard cannot wake a
+/// sleeping device.
 const BUSY_WAIT_NS: u64 = 100_000;
 /// How long after steering datagrams the owner expects some back.
 const BUSY: Duration = Duration::from_ms(10);
@@ -82,8 +85,8 @@ pub struct Member<Q: Pool> {
     stats: PortStats,
 }
 
-/// Splits `port` among the shards of `config`. `pool` makes the handle by which shard `i` allocates and frees; its
-/// buffers are of the port's kind.
+/// Splits `port` among the shards of `config`. `pool` makes the handle by which shard `i` allocates
+/// and frees; its buffers are of the port's kind.
 ///
 /// The members come in the order of their shards, without the owner's.
 pub fn split<P: Port, Q: Pool<Buf = P::Buf>>(
@@ -241,7 +244,8 @@ impl<P: Port> Port for Owner<P> {
         self.now = now;
         self.take_back(now);
         let before = rx.len();
-        // A burst may hold nothing for the owner; it is received only while all of it could be kept.
+        // A burst may hold nothing for the owner; it is received only while all of it could be
+        // kept.
         if self.waiting.len() <= roomlane_core::BURST_MAX {
             self.receive(now);
         }
@@ -313,7 +317,8 @@ impl<Q: Pool> Port for Member<Q> {
                     self.stats.tx_packets += 1;
                     self.stats.tx_bytes += len;
                 }
-                // Room was counted above and nobody else pushes; a drop keeps the books honest all the same.
+                // Room was counted above and nobody else pushes; a drop keeps the books honest all
+                // the same.
                 Err(rtrb::PushError::Full(datagram)) => {
                     self.stats.drop(DropReason::SteerFull);
                     self.pool.free(datagram.buf);

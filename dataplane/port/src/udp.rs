@@ -1,5 +1,6 @@
-//! The portable port: ordinary non-blocking UDP sockets, one per address, all on this shard's UDP port. The kernel
-//! does everything below UDP. It runs without privileges and is not fast: a system call per datagram.
+//! The portable port: ordinary non-blocking UDP sockets, one per address, all on this shard's UDP
+//! port. The kernel does everything below UDP. It runs without privileges and is not fast: a system
+//! call per datagram.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -13,9 +14,11 @@ use rustix::net::sockopt;
 use crate::slab::{SlabBuf, SlabPool};
 use crate::{Port, PortCaps, PortStats};
 
-/// What the kernel may queue in each direction of a socket, in bytes; it grants less without privileges.
+/// What the kernel may queue in each direction of a socket, in bytes; it grants less without
+/// privileges.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-/// Receive errors in a row after which a burst ends, so that a broken socket cannot hold the worker.
+/// Receive errors in a row after which a burst ends, so that a broken socket cannot hold the
+/// worker.
 const ERRORS_PER_BURST_MAX: usize = 8;
 
 /// A UDP port that could not be made: the host's or the operator's fault, as `source` tells.
@@ -48,12 +51,13 @@ pub struct UdpPort {
 }
 
 impl UdpPort {
-    /// Listens on `udp_port` of each address. `buffers` are made at once; `mtu` is the largest IP packet
-    /// that is sent or taken, in bytes. A `udp_port` of zero lets the kernel choose (each address its own).
+    /// Listens on `udp_port` of each address. `buffers` are made at once; `mtu` is the largest IP
+    /// packet that is sent or taken, in bytes. A `udp_port` of zero lets the kernel choose (each
+    /// address its own).
     ///
     /// # Errors
-    /// No address, an address that is not ours, or a taken port; unspecified addresses are refused, because
-    /// a datagram must tell which of our addresses it came to.
+    /// No address, an address that is not ours, or a taken port; unspecified addresses are refused,
+    /// because a datagram must tell which of our addresses it came to.
     pub fn bind(
         addresses: &[IpAddr],
         udp_port: u16,
@@ -100,7 +104,8 @@ impl UdpPort {
                     if e.kind() == ErrorKind::WouldBlock {
                         return true;
                     }
-                    // An interruption, or an ICMP error of something sent before: not about this datagram.
+                    // An interruption, or an ICMP error of something sent before: not about this
+                    // datagram.
                     errors += 1;
                 }
             }
@@ -152,8 +157,8 @@ impl Socket {
         Ok(Socket { socket, local, dscp: 0 })
     }
 
-    /// Sets the mark of what is sent next; a system call only when it changes. A kernel that refuses leaves
-    /// the packets unmarked, which is no reason to drop them.
+    /// Sets the mark of what is sent next; a system call only when it changes. A kernel that
+    /// refuses leaves the packets unmarked, which is no reason to drop them.
     fn mark(&mut self, dscp: u8) {
         if self.dscp == dscp {
             return;

@@ -1,8 +1,8 @@
-//! The Internet checksum (RFC 1071): sums, the pseudo headers of IPv4 (RFC 768) and IPv6 (RFC 8200 section
-//! 8.1), and the incremental update of RFC 1624.
+//! The Internet checksum (RFC 1071): sums, the pseudo headers of IPv4 (RFC 768) and IPv6 (RFC 8200
+//! section 8.1), and the incremental update of RFC 1624.
 //!
-//! A [`Sum`] is an unfinished one's complement sum; parts are added in any order as long as each part but
-//! the last has an even length. A packet whose checksum is right sums to all ones.
+//! A [`Sum`] is an unfinished one's complement sum; parts are added in any order as long as each
+//! part but the last has an even length. A packet whose checksum is right sums to all ones.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -42,8 +42,9 @@ impl Sum {
 
     /// The sum with `data` added; an odd last byte counts as if a zero byte followed.
     ///
-    /// One's complement sums do not depend on byte order (RFC 1071 section 2 B), so 32-bit words are added
-    /// as the machine reads them into 64 bits, which no packet overflows, and folded once at the end.
+    /// One's complement sums do not depend on byte order (RFC 1071 section 2 B), so 32-bit words
+    /// are added as the machine reads them into 64 bits, which no packet overflows, and folded once
+    /// at the end.
     #[inline]
     pub fn with(self, data: &[u8]) -> Sum {
         let (words, rest) = data.as_chunks::<4>();
@@ -74,7 +75,8 @@ impl Sum {
         !self.fold()
     }
 
-    /// The UDP checksum field: zero means "none" there, so a zero result is sent as all ones (RFC 768).
+    /// The UDP checksum field: zero means "none" there, so a zero result is sent as all ones (RFC
+    /// 768).
     #[inline]
     pub fn udp_checksum(self) -> u16 {
         match self.checksum() {

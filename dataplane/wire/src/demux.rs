@@ -1,5 +1,5 @@
-//! What a datagram is, from its first two bytes: RFC 7983 section 7 for the protocol, RFC 5761 section 4 for
-//! RTP against RTCP. It says what to try; the format's own check decides.
+//! What a datagram is, from its first two bytes: RFC 7983 section 7 for the protocol, RFC 5761
+//! section 4 for RTP against RTCP. It says what to try; the format's own check decides.
 
 /// What the first bytes of a datagram say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +12,8 @@ pub enum Kind {
     Rtp,
     /// First byte 128 to 191, and the second is 192 to 223.
     Rtcp,
-    /// ZRTP (16 to 19), TURN channel data (64 to 79), QUIC and all else, and datagrams of fewer than two bytes.
+    /// ZRTP (16 to 19), TURN channel data (64 to 79), QUIC and all else, and datagrams of fewer
+    /// than two bytes.
     Unknown,
 }
 
@@ -22,7 +23,8 @@ pub fn classify(datagram: &[u8]) -> Kind {
     match datagram {
         [0..=3, _, ..] => Kind::Stun,
         [20..=63, _, ..] => Kind::Dtls,
-        // RFC 5761: RTP must not use payload types 64 to 95, which are these values with the marker set.
+        // RFC 5761: RTP must not use payload types 64 to 95, which are these values with the marker
+        // set.
         [128..=191, 192..=223, ..] => Kind::Rtcp,
         [128..=191, _, ..] => Kind::Rtp,
         _ => Kind::Unknown,
@@ -33,7 +35,8 @@ pub fn classify(datagram: &[u8]) -> Kind {
 mod tests {
     use super::*;
 
-    /// The table of RFC 7983 section 7 spelled as one line per range, independent of the match above.
+    /// The table of RFC 7983 section 7 spelled as one line per range, independent of the match
+    /// above.
     fn by_table(first: u8) -> Kind {
         const TABLE: [(u8, u8, Kind); 9] = [
             (0, 3, Kind::Stun),

@@ -1,4 +1,5 @@
-//! Ethernet II frames with at most one 802.1Q tag. A second tag stays where it is, as an EtherType nobody takes.
+//! Ethernet II frames with at most one 802.1Q tag. A second tag stays where it is, as an EtherType
+//! nobody takes.
 
 use core::ops::Range;
 

@@ -1,5 +1,5 @@
-//! What a fuzzer and the property tests call: take any bytes as every format, and read whatever a view
-//! that came to be offers. It returns nothing and must not panic.
+//! What a fuzzer and the property tests call: take any bytes as every format, and read whatever a
+//! view that came to be offers. It returns nothing and must not panic.
 
 use core::hint::black_box;
 use core::net::{IpAddr, Ipv6Addr};

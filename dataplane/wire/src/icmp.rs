@@ -1,5 +1,5 @@
-//! ICMP echo for IPv4 (RFC 792) and IPv6 (RFC 4443 section 4): recognise a request, turn it into its reply in
-//! place. Other messages are only told apart by their type.
+//! ICMP echo for IPv4 (RFC 792) and IPv6 (RFC 4443 section 4): recognise a request, turn it into
+//! its reply in place. Other messages are only told apart by their type.
 
 use core::net::Ipv6Addr;
 
@@ -94,8 +94,8 @@ impl<T: AsRef<[u8]>> Icmp<T> {
 }
 
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Icmp<T> {
-    /// Turns an echo request into its reply; the data stays, the checksum is updated (RFC 1624). The IPv6
-    /// pseudo header sums to the same with source and destination swapped.
+    /// Turns an echo request into its reply; the data stays, the checksum is updated (RFC 1624).
+    /// The IPv6 pseudo header sums to the same with source and destination swapped.
     ///
     /// # Errors
     /// `BadType` when it is not an echo request.

@@ -1,5 +1,5 @@
-//! IPv4 (RFC 791): a view that checks version and both lengths once, and the emitter of a header without
-//! options. Fragments are recognised, never reassembled.
+//! IPv4 (RFC 791): a view that checks version and both lengths once, and the emitter of a header
+//! without options. Fragments are recognised, never reassembled.
 
 use core::net::Ipv4Addr;
 use core::ops::Range;
@@ -21,8 +21,8 @@ impl<T: AsRef<[u8]>> Ipv4<T> {
     /// Checks version, header length and total length.
     ///
     /// # Errors
-    /// `Truncated` when the buffer ends before the packet does, `BadVersion`, `BadLength` when the header
-    /// is shorter than 20 bytes or longer than the packet.
+    /// `Truncated` when the buffer ends before the packet does, `BadVersion`, `BadLength` when the
+    /// header is shorter than 20 bytes or longer than the packet.
     pub fn new_checked(buffer: T) -> Result<Self> {
         let b = buffer.as_ref();
         if b.len() < HEADER_LEN {
@@ -138,7 +138,8 @@ pub struct Ipv4Repr {
     pub protocol: Protocol,
     /// Length of the payload in bytes.
     pub payload_len: usize,
-    /// The identification; zero is right for packets that are never fragmented (RFC 6864 section 4.1).
+    /// The identification; zero is right for packets that are never fragmented (RFC 6864 section
+    /// 4.1).
     pub ident: u16,
     /// Forbid fragmentation on the way.
     pub dont_fragment: bool,

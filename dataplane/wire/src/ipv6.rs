@@ -1,5 +1,5 @@
-//! IPv6 (RFC 8200): a view of the fixed header and its emitter. Extension headers are recognised and
-//! refused with a reason; none is processed.
+//! IPv6 (RFC 8200): a view of the fixed header and its emitter. Extension headers are recognised
+//! and refused with a reason; none is processed.
 
 use core::net::Ipv6Addr;
 use core::ops::Range;
@@ -58,8 +58,8 @@ impl<T: AsRef<[u8]>> Ipv6<T> {
     pub fn protocol(&self) -> Result<Protocol> {
         match self.next_header() {
             Protocol(44) => Err(Error::Fragment),
-            // RFC 8200 section 4 and the IANA list: hop-by-hop, routing, ESP, AH, destination options,
-            // mobility, HIP, Shim6, and the two for experiments.
+            // RFC 8200 section 4 and the IANA list: hop-by-hop, routing, ESP, AH, destination
+            // options, mobility, HIP, Shim6, and the two for experiments.
             Protocol(0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 | 253 | 254) => {
                 Err(Error::ExtensionHeader)
             }

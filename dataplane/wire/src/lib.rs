@@ -1,18 +1,19 @@
 //! Wire formats, one file per format: checked views over bytes, and emitters.
 //!
-//! Layers, outermost first: [`ethernet`] (with one 802.1Q tag) carries [`arp`], [`ipv4`] or [`ipv6`];
-//! those carry [`icmp`] (whose v6 form carries [`ndp`]) or [`udp`]; a UDP payload is told apart by
-//! [`demux`] and is then [`stun`], [`rtp`] (with [`rtp_ext`]) or [`rtcp`]. [`checksum`] serves the IP family.
+//! Layers, outermost first: [`ethernet`] (with one 802.1Q tag) carries [`arp`], [`ipv4`] or
+//! [`ipv6`]; those carry [`icmp`] (whose v6 form carries [`ndp`]) or [`udp`]; a UDP payload is told
+//! apart by [`demux`] and is then [`stun`], [`rtp`] (with [`rtp_ext`]) or [`rtcp`]. [`checksum`]
+//! serves the IP family.
 //!
-//! **The contract.** A view is made by `new_checked`, which looks at every length, version and count that
-//! an accessor relies on. If it succeeds, no accessor of that view panics and none reads outside the
-//! buffer, whatever the bytes are. A `Repr` is the small valid form: what can be constructed can be
-//! emitted, unless the caller's buffer is too short or a stated length limit is passed, both of which
-//! are errors and never panics.
+//! **The contract.** A view is made by `new_checked`, which looks at every length, version and
+//! count that an accessor relies on. If it succeeds, no accessor of that view panics and none reads
+//! outside the buffer, whatever the bytes are. A `Repr` is the small valid form: what can be
+//! constructed can be emitted, unless the caller's buffer is too short or a stated length limit is
+//! passed, both of which are errors and never panics.
 //!
-//! Nothing here allocates, keeps state, reads a clock or knows a peer; the crate is `no_std`, so that
-//! cannot change by accident. Indexing that could panic is refused by lint; field access goes through
-//! `bytes`, which is total.
+//! Nothing here allocates, keeps state, reads a clock or knows a peer; the crate is `no_std`, so
+//! that cannot change by accident. Indexing that could panic is refused by lint; field access goes
+//! through `bytes`, which is total.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used))]

@@ -1,7 +1,7 @@
 //! Neighbour solicitation and advertisement (RFC 4861 sections 4.3 and 4.4), inside ICMPv6.
 //!
-//! `parse` checks what the message itself shows (sections 7.1.1 and 7.1.2). Hop limit 255, the checksum and
-//! the rule for an unspecified source need the IPv6 header and are the caller's.
+//! `parse` checks what the message itself shows (sections 7.1.1 and 7.1.2). Hop limit 255, the
+//! checksum and the rule for an unspecified source need the IPv6 header and are the caller's.
 
 use core::net::Ipv6Addr;
 
@@ -67,8 +67,9 @@ impl Ndp {
     /// Reads an ICMPv6 message.
     ///
     /// # Errors
-    /// `Truncated`; `BadType` for another type, a code other than zero or a multicast target; `BadLength` for an
-    /// option of length zero or over the end (section 4.6: the message must be discarded).
+    /// `Truncated`; `BadType` for another type, a code other than zero or a multicast target;
+    /// `BadLength` for an option of length zero or over the end (section 4.6: the message must be
+    /// discarded).
     pub fn parse(b: &[u8]) -> Result<Ndp> {
         if b.len() < FIXED_LEN {
             return Err(Error::Truncated);

@@ -1,6 +1,6 @@
-//! RTCP, reading: compound packets (RFC 3550 section 6.1 and A.2; reduced-size: RFC 5506), SR, RR, SDES,
-//! BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). Transport-cc and REMB are recognised by
-//! name only. Writing is in [`crate::rtcp_write`].
+//! RTCP, reading: compound packets (RFC 3550 section 6.1 and A.2; reduced-size: RFC 5506), SR, RR,
+//! SDES, BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). Transport-cc and
+//! REMB are recognised by name only. Writing is in [`crate::rtcp_write`].
 
 use crate::{Error, Result, bytes};
 
@@ -45,11 +45,12 @@ pub struct Compound<'a> {
 }
 
 impl<'a> Compound<'a> {
-    /// Checks every packet: version 2, lengths that add up to the datagram, padding only on the last one,
-    /// counts that fit each packet's length, and the first packet's type by `rules`.
+    /// Checks every packet: version 2, lengths that add up to the datagram, padding only on the
+    /// last one, counts that fit each packet's length, and the first packet's type by `rules`.
     ///
     /// # Errors
-    /// `Truncated`, `BadVersion`, `BadLength`, `BadPadding`, or `BadType` for a first packet that `rules` forbid.
+    /// `Truncated`, `BadVersion`, `BadLength`, `BadPadding`, or `BadType` for a first packet that
+    /// `rules` forbid.
     pub fn new_checked(data: &'a [u8], rules: Rules) -> Result<Self> {
         let mut rest = data;
         loop {

@@ -1,5 +1,6 @@
-//! RTCP, writing: packets are appended to a caller's buffer and together make one compound datagram. What the
-//! writer makes, [`crate::rtcp::Compound`] takes; the order (a report first) is the caller's to keep.
+//! RTCP, writing: packets are appended to a caller's buffer and together make one compound
+//! datagram. What the writer makes, [`crate::rtcp::Compound`] takes; the order (a report first) is
+//! the caller's to keep.
 
 use crate::rtcp::{
     HEADER_LEN, REPORT_BLOCK_LEN, ReportBlock, SDES_CNAME, SenderInfo, TYPE_BYE, TYPE_PSFB,
@@ -12,7 +13,8 @@ pub const COUNT_MAX: usize = 31;
 /// Longest CNAME or BYE reason in bytes: the length has eight bits.
 pub const TEXT_LEN_MAX: usize = 255;
 
-/// Appends packets to a buffer. A packet that does not fit leaves what was written before untouched.
+/// Appends packets to a buffer. A packet that does not fit leaves what was written before
+/// untouched.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut [u8],
@@ -121,15 +123,16 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// `NoSpace`.
     pub fn fir(&mut self, sender_ssrc: u32, media_ssrc: u32, command: u8) -> Result<()> {
-        // RFC 5104 section 4.3.1.2: the media source of the common part is zero, the entry names the stream.
+        // RFC 5104 section 4.3.1.2: the media source of the common part is zero, the entry names
+        // the stream.
         let fci = self.feedback(TYPE_PSFB, 4, sender_ssrc, 0, 8)?;
         bytes::put(fci, 0, media_ssrc.to_be_bytes());
         bytes::put(fci, 4, [command, 0, 0, 0]);
         Ok(())
     }
 
-    /// Appends a NACK for `lost`, given in ascending order modulo 2^16, packed into as few entries as that order
-    /// allows. Duplicates of the number before are dropped.
+    /// Appends a NACK for `lost`, given in ascending order modulo 2^16, packed into as few entries
+    /// as that order allows. Duplicates of the number before are dropped.
     ///
     /// # Errors
     /// `BadLength` for an empty list, `NoSpace`.
@@ -160,7 +163,8 @@ impl<'a> Writer<'a> {
         Ok(body.get_mut(8..).unwrap_or(&mut []))
     }
 
-    /// Writes the common header and gives the body for filling in; `body_len` is a multiple of four.
+    /// Writes the common header and gives the body for filling in; `body_len` is a multiple of
+    /// four.
     fn begin(&mut self, packet_type: u8, count: usize, body_len: usize) -> Result<&mut [u8]> {
         if count > COUNT_MAX {
             return Err(Error::BadLength);

@@ -1,9 +1,9 @@
-//! RTP (RFC 3550 section 5): a view that checks version, CSRC list, extension and padding once, and the
-//! header emitter.
+//! RTP (RFC 3550 section 5): a view that checks version, CSRC list, extension and padding once, and
+//! the header emitter.
 //!
-//! SRTP encrypts the padding together with the payload (RFC 3711 section 3.1), so a packet that is still
-//! sealed has a readable header and an unreadable tail: use [`Rtp::new_sealed`] before the packet is
-//! opened and [`Rtp::new_checked`] after.
+//! SRTP encrypts the padding together with the payload (RFC 3711 section 3.1), so a packet that is
+//! still sealed has a readable header and an unreadable tail: use [`Rtp::new_sealed`] before the
+//! packet is opened and [`Rtp::new_checked`] after.
 
 use core::ops::Range;
 
@@ -11,7 +11,8 @@ use crate::{Error, Result, bytes};
 
 /// Length of the fixed header in bytes.
 pub const FIXED_LEN: usize = 12;
-/// Length of the longest header: 15 CSRCs, and an extension of 65,535 words with its own four bytes.
+/// Length of the longest header: 15 CSRCs, and an extension of 65,535 words with its own four
+/// bytes.
 pub const HEADER_LEN_MAX: usize = FIXED_LEN + 15 * 4 + 4 + 65_535 * 4;
 
 /// A checked RTP packet over any buffer.
@@ -25,7 +26,8 @@ pub struct Rtp<T> {
 /// The header extension block as it stands in the packet: `profile` says how to read `data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtensionBlock<'a> {
-    /// "Defined by profile": 0xBEDE for one-byte elements, 0x1000 to 0x100F for two-byte elements (RFC 8285).
+    /// "Defined by profile": 0xBEDE for one-byte elements, 0x1000 to 0x100F for two-byte elements
+    /// (RFC 8285).
     pub profile: u16,
     /// The words after the length field; its length is a multiple of four.
     pub data: &'a [u8],
@@ -35,8 +37,8 @@ impl<T: AsRef<[u8]>> Rtp<T> {
     /// Checks a packet in the clear: fixed header, version 2, CSRC list, extension and padding.
     ///
     /// # Errors
-    /// `Truncated` when a part does not fit, `BadVersion` when it is not 2, `BadPadding` when the padding
-    /// count is zero or larger than what follows the header.
+    /// `Truncated` when a part does not fit, `BadVersion` when it is not 2, `BadPadding` when the
+    /// padding count is zero or larger than what follows the header.
     pub fn new_checked(buffer: T) -> Result<Self> {
         let mut packet = Self::new_sealed(buffer)?;
         packet.padding_len = padding_len(packet.buffer.as_ref(), packet.header_len)?;
@@ -245,8 +247,9 @@ impl RtpRepr<'_> {
     /// Writes the header to the start of `out` and tells its length.
     ///
     /// # Errors
-    /// `BadLength` for more than 15 CSRCs or an extension that is no whole number of words or longer than
-    /// 65,535 words, `BadType` for a payload type above 127, `NoSpace` when `out` is too short.
+    /// `BadLength` for more than 15 CSRCs or an extension that is no whole number of words or
+    /// longer than 65,535 words, `BadType` for a payload type above 127, `NoSpace` when `out` is
+    /// too short.
     pub fn emit(&self, out: &mut [u8]) -> Result<usize> {
         let csrc_count = u8::try_from(self.csrcs.len()).map_err(|_| Error::BadLength)?;
         if csrc_count > 15 {
@@ -288,7 +291,8 @@ impl RtpRepr<'_> {
 mod tests {
     use super::*;
 
-    /// Version 2, padding, extension, two CSRCs, marker, PT 96; written out by hand from RFC 3550 figure 5.1.
+    /// Version 2, padding, extension, two CSRCs, marker, PT 96; written out by hand from RFC 3550
+    /// figure 5.1.
     const FULL: [u8; 42] = [
         0xb2, 0xe0, 0x12, 0x34, 0xde, 0xad, 0xbe, 0xef, 0xca, 0xfe, 0xba, 0xbe, // fixed
         0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, // CSRCs

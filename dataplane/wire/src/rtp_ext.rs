@@ -77,8 +77,8 @@ impl Element<'_> {
     }
 }
 
-/// The elements of a block in order. Padding is skipped; a block of another profile has none. After an
-/// element that runs over the end of the block the iterator yields one error and ends.
+/// The elements of a block in order. Padding is skipped; a block of another profile has none. After
+/// an element that runs over the end of the block the iterator yields one error and ends.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
     data: &'a [u8],
@@ -153,7 +153,8 @@ impl<'a> Writer<'a> {
     /// Appends an element of `len` bytes and gives them (their old contents) for filling in.
     ///
     /// # Errors
-    /// `BadType` for an id the form cannot carry, `BadLength` for a length it cannot carry, `NoSpace`.
+    /// `BadType` for an id the form cannot carry, `BadLength` for a length it cannot carry,
+    /// `NoSpace`.
     pub fn reserve(&mut self, id: u8, len: usize) -> Result<&mut [u8]> {
         let head = match self.form {
             Form::OneByte if !(1..=14).contains(&id) => return Err(Error::BadType),
@@ -209,7 +210,8 @@ mod tests {
 
     #[test]
     fn the_one_byte_example_of_rfc_8285_section_4_2_is_read() {
-        // The figure: an element of length 0+1, one of 1+1 behind it, two padding bytes, one of 3+1.
+        // The figure: an element of length 0+1, one of 1+1 behind it, two padding bytes, one of
+        // 3+1.
         let data = [0x10, 0xaa, 0x21, 0xbb, 0xcc, 0, 0, 0x33, 1, 2, 3, 4];
         let want: [Result<(u8, &[u8])>; 3] =
             [Ok((1, &[0xaa])), Ok((2, &[0xbb, 0xcc])), Ok((3, &[1, 2, 3, 4]))];

@@ -79,7 +79,8 @@ impl<T: AsRef<[u8]>> Stun<T> {
 mod tests {
     use super::*;
 
-    /// The header of the request of RFC 5769 section 2.1; its attributes (88 bytes) are zeroed here.
+    /// The header of the request of RFC 5769 section 2.1; its attributes (88 bytes) are zeroed
+    /// here.
     fn sample_request() -> Vec<u8> {
         let mut b = vec![0x00, 0x01, 0x00, 0x58, 0x21, 0x12, 0xa4, 0x42];
         b.extend([0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae]);

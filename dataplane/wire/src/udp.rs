@@ -19,7 +19,8 @@ impl<T: AsRef<[u8]>> Udp<T> {
     /// Checks the length field.
     ///
     /// # Errors
-    /// `Truncated` when the buffer ends before the datagram does, `BadLength` below eight (a jumbogram's zero too).
+    /// `Truncated` when the buffer ends before the datagram does, `BadLength` below eight (a
+    /// jumbogram's zero too).
     pub fn new_checked(buffer: T) -> Result<Self> {
         let b = buffer.as_ref();
         if b.len() < HEADER_LEN {
@@ -50,8 +51,8 @@ impl<T: AsRef<[u8]>> Udp<T> {
         bytes::u16_at(self.buffer.as_ref(), 6)
     }
 
-    /// Whether the checksum is right. None is right over IPv4 and wrong over IPv6 (RFC 8200 section 8.1);
-    /// addresses of two families are wrong.
+    /// Whether the checksum is right. None is right over IPv4 and wrong over IPv6 (RFC 8200 section
+    /// 8.1); addresses of two families are wrong.
     pub fn has_valid_checksum(&self, src: IpAddr, dst: IpAddr) -> bool {
         if self.checksum() == 0 {
             return src.is_ipv4() && dst.is_ipv4();
@@ -82,7 +83,8 @@ pub struct UdpRepr {
 }
 
 impl UdpRepr {
-    /// Writes the header, with its checksum, in front of the payload that fills the rest of `datagram`.
+    /// Writes the header, with its checksum, in front of the payload that fills the rest of
+    /// `datagram`.
     ///
     /// # Errors
     /// `NoSpace` below eight bytes; `BadLength` above 65,535 bytes, or addresses of two families.
@@ -93,8 +95,8 @@ impl UdpRepr {
         Ok(())
     }
 
-    /// Writes the header with the pseudo header's sum in the checksum field: what a device wants that
-    /// offloads the rest.
+    /// Writes the header with the pseudo header's sum in the checksum field: what a device wants
+    /// that offloads the rest.
     ///
     /// # Errors
     /// As [`UdpRepr::emit`].

@@ -1,5 +1,5 @@
-//! Frames made by scapy 2.8.0, an implementation with which this crate shares nothing: read, and written again
-//! byte for byte.
+//! Frames made by scapy 2.8.0, an implementation with which this crate shares nothing: read, and
+//! written again byte for byte.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

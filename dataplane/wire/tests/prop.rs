@@ -90,14 +90,16 @@ proptest! {
     #[test]
     fn rtp_survives(
         words in any::<(u16, u32, u32)>(), marker: bool, payload_type in 0u8..128,
-        csrcs in vec(any::<u32>(), 0..=15), extension in proptest::option::of((any::<u16>(), 0usize..9)),
+        csrcs in vec(any::<u32>(), 0..=15),
+        extension in proptest::option::of((any::<u16>(), 0usize..9)),
         payload in vec(any::<u8>(), 0..50), padding in 0u8..20,
     ) {
         let (sequence, timestamp, ssrc) = words;
         let data: Vec<u8> = (0..extension.map_or(0, |(_, n)| 4 * n)).map(|i| i as u8).collect();
         let extension = extension.map(|(profile, _)| ExtensionBlock { profile, data: &data });
         let repr = RtpRepr {
-            padding: padding > 0, marker, payload_type, sequence, timestamp, ssrc, csrcs: &csrcs, extension,
+            padding: padding > 0, marker, payload_type, sequence, timestamp, ssrc,
+            csrcs: &csrcs, extension,
         };
         let mut b = vec![0xee; repr.header_len()];
         prop_assert_eq!(repr.emit(&mut b), Ok(b.len()));
@@ -128,7 +130,8 @@ proptest! {
         }
         let block = w.finish().unwrap().unwrap();
         prop_assert_eq!(block.data.len() % 4, 0);
-        let read: Vec<_> = Elements::new(block).map(|e| e.map(|e| (e.id, e.data.to_vec()))).collect();
+        let owned = |e: rtp_ext::Element<'_>| (e.id, e.data.to_vec());
+        let read: Vec<_> = Elements::new(block).map(|e| e.map(owned)).collect();
         let want: Vec<_> = elements.into_iter().map(Ok).collect();
         prop_assert_eq!(read, want);
     }
@@ -152,8 +155,10 @@ proptest! {
         let len = w.finish();
         let compound = Compound::new_checked(&out[..len], Rules::Compound).unwrap();
         let read: Vec<_> = compound.packets().collect();
-        let [Packet::SenderReport(sr), Packet::ReceiverReport(rr), Packet::Sdes(sdes), Packet::Pli(pli),
-            Packet::Fir(fir), Packet::Bye(bye)] = read[..] else { panic!("{read:?}") };
+        let [
+            Packet::SenderReport(sr), Packet::ReceiverReport(rr), Packet::Sdes(sdes),
+            Packet::Pli(pli), Packet::Fir(fir), Packet::Bye(bye),
+        ] = read[..] else { panic!("{read:?}") };
         prop_assert_eq!((sr.ssrc(), sr.info(), rr.ssrc()), (ssrc, info, ssrc));
         prop_assert_eq!(sr.blocks().collect::<Vec<_>>(), &blocks[..]);
         prop_assert_eq!(rr.blocks().collect::<Vec<_>>(), &blocks[..]);
@@ -179,20 +184,22 @@ proptest! {
     }
 
     #[test]
-    fn frames_survive(dst in mac(), src in mac(), vlan in proptest::option::of(0u16..4096), kind: u16) {
+    fn frames_survive(
+        dst in mac(), src in mac(), vlan in proptest::option::of(0u16..4096), kind: u16,
+    ) {
         prop_assume!(kind != 0x8100);
         let repr = FrameRepr { dst, src, vlan, ethertype: EtherType(kind) };
         let mut b = [0xee; 18];
         let len = repr.emit(&mut b).unwrap();
         let f = Frame::new_checked(&b[..len]).unwrap();
-        let again = FrameRepr { dst: f.dst(), src: f.src(), vlan: f.vlan(), ethertype: f.ethertype() };
-        prop_assert_eq!(again, repr);
+        prop_assert_eq!((f.dst(), f.src(), f.vlan(), f.ethertype().0), (dst, src, vlan, kind));
+        prop_assert_eq!(f.payload_range(), len..len);
     }
 
     #[test]
     fn arp_and_ndp_survive(
-        macs in (mac(), mac()), v4 in any::<(Ipv4Addr, Ipv4Addr)>(), v6 in any::<(Ipv6Addr, Ipv6Addr)>(),
-        flags in any::<[bool; 5]>(),
+        macs in (mac(), mac()), v4 in any::<(Ipv4Addr, Ipv4Addr)>(),
+        v6 in any::<(Ipv6Addr, Ipv6Addr)>(), flags in any::<[bool; 5]>(),
     ) {
         let arp = Arp {
             operation: if flags[0] { Operation::Request } else { Operation::Reply },
@@ -216,21 +223,28 @@ proptest! {
     }
 
     #[test]
-    fn packets_survive((src, dst) in pair(), fields in any::<(u8, u8, u16, bool)>(), payload in vec(any::<u8>(), 0..80)) {
-        let (protocol, ttl, ident, dont_fragment) = (Protocol(fields.0), fields.1, fields.2, fields.3);
+    fn packets_survive(
+        (src, dst) in pair(), fields in any::<(u8, u8, u16, bool)>(),
+        payload in vec(any::<u8>(), 0..80),
+    ) {
+        let (protocol, ttl, ident, dont_fragment) = fields;
+        let protocol = Protocol(protocol);
         let dscp = ttl & 0x3f;
         let payload_len = payload.len();
         let mut b = vec![0xee; 40];
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let repr = Ipv4Repr { src, dst, protocol, payload_len, ident, dont_fragment, ttl, dscp };
+                let repr = Ipv4Repr {
+                    src, dst, protocol, payload_len, ident, dont_fragment, ttl, dscp,
+                };
                 let len = repr.emit(&mut b).unwrap();
                 b.truncate(len);
                 b.extend(&payload);
                 let p = Ipv4::new_checked(&b).unwrap();
                 let again = Ipv4Repr {
-                    src: p.src(), dst: p.dst(), protocol: p.protocol(), payload_len: p.payload().len(),
-                    ident: p.ident(), dont_fragment: p.dont_fragment(), ttl: p.ttl(), dscp: p.dscp(),
+                    src: p.src(), dst: p.dst(), protocol: p.protocol(),
+                    payload_len: p.payload().len(), ident: p.ident(),
+                    dont_fragment: p.dont_fragment(), ttl: p.ttl(), dscp: p.dscp(),
                 };
                 prop_assert_eq!(again, repr);
                 prop_assert!(p.has_valid_checksum() && !p.is_fragment());
@@ -243,8 +257,8 @@ proptest! {
                 b.extend(&payload);
                 let p = Ipv6::new_checked(&b).unwrap();
                 let again = Ipv6Repr {
-                    src: p.src(), dst: p.dst(), protocol: p.next_header(), payload_len: p.payload().len(),
-                    hop_limit: p.hop_limit(), dscp: p.dscp(),
+                    src: p.src(), dst: p.dst(), protocol: p.next_header(),
+                    payload_len: p.payload().len(), hop_limit: p.hop_limit(), dscp: p.dscp(),
                 };
                 prop_assert_eq!(again, repr);
                 prop_assert_eq!(p.payload(), &payload[..]);
@@ -254,12 +268,15 @@ proptest! {
     }
 
     #[test]
-    fn datagrams_and_echoes_survive((src, dst) in pair(), ports in any::<(u16, u16)>(), payload in vec(any::<u8>(), 0..80)) {
+    fn datagrams_and_echoes_survive(
+        (src, dst) in pair(), ports in any::<(u16, u16)>(), payload in vec(any::<u8>(), 0..80),
+    ) {
         let mut b = vec![0xee; 8];
         b.extend(&payload);
         UdpRepr { src_port: ports.0, dst_port: ports.1 }.emit(src, dst, &mut b).unwrap();
         let p = Udp::new_checked(&b).unwrap();
-        prop_assert_eq!((p.src_port(), p.dst_port(), p.payload()), (ports.0, ports.1, &payload[..]));
+        prop_assert_eq!((p.src_port(), p.dst_port()), ports);
+        prop_assert_eq!(p.payload(), &payload[..]);
         prop_assert!(p.checksum() != 0 && p.has_valid_checksum(src, dst));
 
         let echo = EchoRequest { ident: ports.0, sequence: ports.1, data: &payload };
@@ -272,13 +289,17 @@ proptest! {
         request.make_echo_reply().unwrap();
         let reply = Icmp::new_checked(&b, back).unwrap();
         prop_assert!(reply.is_echo_reply());
-        prop_assert_eq!((reply.ident(), reply.sequence(), reply.data()), (ports.0, ports.1, &payload[..]));
+        prop_assert_eq!((reply.ident(), reply.sequence()), ports);
+        prop_assert_eq!(reply.data(), &payload[..]);
     }
 
     #[test]
-    fn an_incremental_update_equals_a_full_sum(mut data in vec(any::<u8>(), 2..60), at in any::<prop::sample::Index>(), new: u16) {
+    fn an_incremental_update_equals_a_full_sum(
+        mut data in vec(any::<u8>(), 2..60), at in any::<prop::sample::Index>(), new: u16,
+    ) {
         let at = at.index(data.len() / 2) * 2;
-        // RFC 1624 section 3: a sum of zero (0xffff against 0x0000) is the one case with two spellings.
+        // RFC 1624 section 3: a sum of zero (0xffff against 0x0000) is the one case with two
+        // spellings.
         prop_assume!(data.iter().enumerate().any(|(i, b)| i / 2 != at / 2 && *b != 0));
         let old = u16::from_be_bytes([data[at], data[at + 1]]);
         let before = Sum::ZERO.with(&data).checksum();

@@ -1,4 +1,5 @@
-//! Writes replies (ARP, NDP, ping) into the buffer of their question, and our own questions into new ones.
+//! Writes replies (ARP, NDP, ping) into the buffer of their question, and our own questions into
+//! new ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -52,7 +53,8 @@ impl<D: EtherDevice> Netif<D> {
         }
     }
 
-    /// Asks who has `neighbour`; an old MAC is asked directly, an unknown one by broadcast or group.
+    /// Asks who has `neighbour`; an old MAC is asked directly, an unknown one by broadcast or
+    /// group.
     pub(super) fn ask(&mut self, neighbour: IpAddr, known: Option<Mac>) {
         let Some(source) = self.local.source_for(neighbour) else { return };
         let Some(mut buf) = self.device.alloc() else {

@@ -28,8 +28,8 @@ pub(super) enum Action {
     Learn { ip: IpAddr, mac: Mac },
 }
 
-/// A question that is answered without a shard. `to` is whoever sent the frame, so that no answer goes to a third
-/// station.
+/// A question that is answered without a shard. `to` is whoever sent the frame, so that no answer
+/// goes to a third station.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Who has our IPv4 address?
@@ -226,8 +226,8 @@ fn is_possible_source_v4(src: Ipv4Addr) -> bool {
     !(src.octets()[0] == 0 || src.is_loopback() || src.is_multicast() || src.octets()[0] >= 240)
 }
 
-/// As above; an IPv4-mapped source would pass for the IPv4 host of that address everywhere else. The
-/// unspecified source is left to the messages that may have it.
+/// As above; an IPv4-mapped source would pass for the IPv4 host of that address everywhere else.
+/// The unspecified source is left to the messages that may have it.
 fn is_possible_source_v6(src: Ipv6Addr) -> bool {
     !(src.is_loopback() || src.is_multicast() || src.to_ipv4_mapped().is_some())
 }

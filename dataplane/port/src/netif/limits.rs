@@ -6,7 +6,8 @@ use roomlane_core::Duration;
 pub const NEIGHBOURS_MAX: usize = 1024;
 /// Places where a neighbour may stand, so that a lookup has a bound.
 pub const NEIGHBOUR_PROBES_MAX: usize = 8;
-/// A neighbour that answered is asked again when it is used after this time, and is still used meanwhile.
+/// A neighbour that answered is asked again when it is used after this time, and is still used
+/// meanwhile.
 pub const NEIGHBOUR_REFRESH: Duration = Duration::from_s(30);
 /// A neighbour that has not answered for this time is unknown again.
 pub const NEIGHBOUR_EXPIRY: Duration = Duration::from_s(90);

@@ -50,7 +50,8 @@ impl Local {
         self.addresses.iter().any(|a| a.ip == ip)
     }
 
-    /// Whether the frame's tag is the configured one. A tag of VLAN 0 carries a priority and no VLAN.
+    /// Whether the frame's tag is the configured one. A tag of VLAN 0 carries a priority and no
+    /// VLAN.
     pub(super) fn accepts_vlan(&self, vlan: Option<u16>) -> bool {
         vlan.filter(|id| *id != 0) == self.vlan
     }
@@ -68,7 +69,8 @@ impl Local {
         udp_port.checked_sub(self.udp_base).is_some_and(|shard| shard < self.shards)
     }
 
-    /// The neighbour that takes packets for `remote`: itself when on-link, else the family's gateway.
+    /// The neighbour that takes packets for `remote`: itself when on-link, else the family's
+    /// gateway.
     pub(super) fn next_hop(&self, remote: IpAddr) -> Option<IpAddr> {
         if self.addresses.iter().any(|a| a.contains(remote)) || is_link_local_v6(remote) {
             return Some(remote);
@@ -84,7 +86,8 @@ impl Local {
         [self.gateway_v4.map(IpAddr::V4), self.gateway_v6.map(IpAddr::V6)]
     }
 
-    /// The address of ours from which to ask for `neighbour`: one on its prefix, else one of its family.
+    /// The address of ours from which to ask for `neighbour`: one on its prefix, else one of its
+    /// family.
     pub(super) fn source_for(&self, neighbour: IpAddr) -> Option<IpAddr> {
         let of_family = |a: &&Prefix| a.ip.is_ipv4() == neighbour.is_ipv4();
         let on_link = self.addresses.iter().find(|a| a.contains(neighbour));

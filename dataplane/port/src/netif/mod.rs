@@ -1,15 +1,15 @@
 //! The small IP stack above an Ethernet device: frames in, datagrams out, and back.
 //!
-//! It owns addresses, VLAN, gateway and MTU, answers ARP, NDP and ping for its own addresses at a limited rate,
-//! and resolves next hops. Nothing is learned but what it asked for: gratuitous ARP, unsolicited
-//! advertisements, router advertisements and redirects are dropped.
+//! It owns addresses, VLAN, gateway and MTU, answers ARP, NDP and ping for its own addresses at a
+//! limited rate, and resolves next hops. Nothing is learned but what it asked for: gratuitous ARP,
+//! unsolicited advertisements, router advertisements and redirects are dropped.
 //!
-//! Checksums: the IPv4 header's and ICMP's are always checked. UDP's counts only where the device says that it
-//! looked, because a virtual device hands over frames whose sender left the sum to hardware that does not
-//! exist. Sent checksums are always complete.
+//! Checksums: the IPv4 header's and ICMP's are always checked. UDP's counts only where the device
+//! says that it looked, because a virtual device hands over frames whose sender left the sum to
+//! hardware that does not exist. Sent checksums are always complete.
 //!
-//! Start reading at [`Netif`]; `inspect` decides what a frame is, `answer` writes replies and questions,
-//! `transmit` frames datagrams, `neighbour` is the table, `local` says what is ours.
+//! Start reading at [`Netif`]; `inspect` decides what a frame is, `answer` writes replies and
+//! questions, `transmit` frames datagrams, `neighbour` is the table, `local` says what is ours.
 
 mod answer;
 mod bucket;

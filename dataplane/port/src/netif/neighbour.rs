@@ -1,7 +1,7 @@
 //! Next hops and their MACs: a fixed table, filled only by answers to our own questions.
 //!
-//! The address is whatever peers on the link use, so an attacker there may choose it: the hash is keyed, the
-//! number of places per address is fixed, and no memory is ever added.
+//! The address is whatever peers on the link use, so an attacker there may choose it: the hash is
+//! keyed, the number of places per address is fixed, and no memory is ever added.
 
 use std::hash::Hasher;
 use std::net::IpAddr;

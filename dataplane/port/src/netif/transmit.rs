@@ -28,7 +28,8 @@ struct Framed {
 }
 
 impl<D: EtherDevice> Netif<D> {
-    /// Frames and sends from the front of `tx`; what the device did not accept is put back as it was.
+    /// Frames and sends from the front of `tx`; what the device did not accept is put back as it
+    /// was.
     pub(super) fn transmit(&mut self, now: Instant, tx: &mut TxBurst<D::Buf>) -> usize {
         let offered = tx.len();
         let mut frames: ArrayVec<D::Buf, TX_BURST_MAX> = ArrayVec::new();
@@ -133,7 +134,8 @@ impl IpHeader {
         let IpHeader { payload_len, dscp, .. } = *self;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                // Not fragmented on the way, so the identification may be zero (RFC 6864 section 4.1).
+                // Not fragmented on the way, so the identification may be zero (RFC 6864 section
+                // 4.1).
                 let (ident, dont_fragment, ttl) = (0, true, TTL);
                 Ipv4Repr { src, dst, protocol, payload_len, ident, dont_fragment, ttl, dscp }
                     .emit(out)

@@ -24,8 +24,8 @@ pub struct SimEther {
     checksum: RxChecksum,
 }
 
-/// A cable with `macs` at its ends. `queue_len` frames may wait at each end, `mtu` is the largest frame payload in
-/// bytes, `buffers` are those of each end.
+/// A cable with `macs` at its ends. `queue_len` frames may wait at each end, `mtu` is the largest
+/// frame payload in bytes, `buffers` are those of each end.
 pub fn pair(macs: [[u8; 6]; 2], queue_len: usize, mtu: usize, buffers: usize) -> [SimEther; 2] {
     let lane = || Arc::new(Mutex::new(VecDeque::with_capacity(queue_len)));
     let (there, back): (Lane, Lane) = (lane(), lane());

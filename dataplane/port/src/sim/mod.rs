@@ -1,5 +1,6 @@
-//! Ports without a network: datagrams move between them in memory, on virtual time. The same calls with the same
-//! times give the same bytes, on one thread; on several threads a port may be moved to each.
+//! Ports without a network: datagrams move between them in memory, on virtual time. The same calls
+//! with the same times give the same bytes, on one thread; on several threads a port may be moved
+//! to each.
 
 pub mod ether;
 

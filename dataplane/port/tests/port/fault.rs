@@ -1,4 +1,5 @@
-//! The misbehaving port: chances are kept, nothing is invented, one seed is one run, and no buffer is lost.
+//! The misbehaving port: chances are kept, nothing is invented, one seed is one run, and no buffer
+//! is lost.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Two netifs on one cable, and one whose far side is played by hand: resolution, gateways, limits, VLAN, MTU.
+//! Two netifs on one cable, and one whose far side is played by hand: resolution, gateways, limits,
+//! VLAN, MTU.
 
 use port::netif::{Netif, limits};
 use port::sim::ether::{self, SimEther};

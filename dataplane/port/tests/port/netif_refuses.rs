@@ -1,5 +1,5 @@
-//! Everything below UDP that is not for a shard is dropped under its own name, answered by nothing; and no frame
-//! whatever makes a netif panic or lose a buffer.
+//! Everything below UDP that is not for a shard is dropped under its own name, answered by nothing;
+//! and no frame whatever makes a netif panic or lose a buffer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -162,7 +162,7 @@ fn udp_headers_that_lie() {
         bench.refuses(&changed(frame.clone(), at + 4, &[0, 14]), BadLength);
         bench.refuses(&changed(frame.clone(), at + 4, &[0, 12]), BadLength); // bytes behind it
         bench.refuses(&changed(frame.clone(), at + 2, &[0x1f, 0x3f]), NoPort); // 7999
-        bench.refuses(&changed(frame.clone(), at + 2, &[0x1f, 0x42]), NoPort); // 8002, of two shards
+        bench.refuses(&changed(frame.clone(), at + 2, &[0x1f, 0x42]), NoPort); // 8002 of 2
         bench.refuses(&changed(frame, at, &[0, 0]), NotOurs);
     }
     bench.refuses(&changed(v6(), 60, &[0, 0]), BadChecksum);
@@ -214,7 +214,8 @@ proptest! {
 
     #[test]
     fn no_frame_makes_a_netif_panic_leak_or_answer_with_more(
-        base in start(), edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        base in start(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
         cut in any::<prop::sample::Index>(), tail in proptest::collection::vec(any::<u8>(), 0..100),
     ) {
         let mut b = [&base[..], &tail[..]].concat();

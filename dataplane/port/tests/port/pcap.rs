@@ -12,8 +12,8 @@ use crate::support::*;
 const OPTIONS: PcapOptions =
     PcapOptions { addresses: Addresses::Revealed, snap_len: 65_535, unix_offset_ns: 0 };
 
-/// The enhanced packet blocks of a file: time, flags, original length, bytes. Walks the blocks as the format says and
-/// checks that both lengths of each agree.
+/// The enhanced packet blocks of a file: time, flags, original length, bytes. Walks the blocks as
+/// the format says and checks that both lengths of each agree.
 fn packets(file: &[u8]) -> Vec<(u64, u32, usize, Vec<u8>)> {
     let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     assert_eq!(file[..28], unhex("0a0d0d0a1c0000004d3c2b1a01000000ffffffffffffffff1c000000"));

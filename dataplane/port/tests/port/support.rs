@@ -1,5 +1,5 @@
-//! What several modules need: addresses, datagrams, a bench with a `netif` at one end of a cable and bare hands at
-//! the other.
+//! What several modules need: addresses, datagrams, a bench with a `netif` at one end of a cable
+//! and bare hands at the other.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -16,7 +16,8 @@ const BLOCK: ReportBlock = ReportBlock {
     delay_since_last_sr: 0x0001_0000,
 };
 
-/// SR with one block, SDES and BYE: written by hand from the figures of RFC 3550 sections 6.4 to 6.6.
+/// SR with one block, SDES and BYE: written by hand from the figures of RFC 3550 sections 6.4 to
+/// 6.6.
 const GOLDEN: [u8; 92] = [
     0x81, 200, 0, 12, 0, 0, 0, 1, // SR, one block, 12 words; SSRC
     1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0, 0, 0, 5, 0, 0, 2, 0x58, // sender info
