@@ -102,8 +102,7 @@ pub fn masked(ip: IpAddr) -> String {
 pub fn layout(config: &Config) -> String {
     let sizes: Sizes = sizes(config);
     let shards = sizes.shards as usize;
-    let ledger =
-        sizes.control_bytes() - sizes.command_ring(0) - shards * 2 * RING_BYTES;
+    let ledger = sizes.control_bytes() - sizes.command_ring(0) - shards * 2 * RING_BYTES;
     let pool = config.port.mempool_buffers as usize * (HEADROOM + BUF_CAPACITY);
     let shard = shard_bytes(&sizes);
     let rows = [
@@ -169,8 +168,7 @@ mod tests {
         let told: Value = serde_json::from_slice(&cell[..end]).expect("JSON");
         assert_eq!(told["addresses"], json!(["198.18.1.x/24", "2001:db8:x/64"]));
         assert_eq!(told["instance"], "00000000000000ab");
-        let line: Value =
-            serde_json::from_str(&about.ready_line("/run/x".as_ref())).expect("JSON");
+        let line: Value = serde_json::from_str(&about.ready_line("/run/x".as_ref())).expect("JSON");
         assert_eq!((&line["ready"], &line["run_dir"]), (&json!(true), &json!("/run/x")));
         assert!(!line.to_string().contains("198.18.1.77"));
     }

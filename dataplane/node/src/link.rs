@@ -28,8 +28,10 @@ use crate::regions::{OldControl, Regions};
 const BEAT: Duration = Duration::from_millis(100);
 /// How long a peer may take for its half of a handshake.
 const HANDSHAKE: Duration = Duration::from_millis(500);
-/// Permission bits of both sockets.
-const SOCKET_MODE: u32 = 0o660;
+/// Permission bits of the control plane's socket: whoever connects may command.
+const DATAPLANE_MODE: u32 = 0o600;
+/// Permission bits of the consoles' socket: whoever connects may look.
+const STATS_MODE: u32 = 0o660;
 /// Bytes of the largest handshake message.
 const MESSAGE_BYTES: usize = 64;
 
@@ -129,8 +131,8 @@ impl Link {
     pub fn bind(run_dir: &Path, parts: LinkParts) -> Result<Self, LinkError> {
         Ok(Link {
             parts,
-            dataplane: listen(&run_dir.join(DATAPLANE_SOCKET))?,
-            stats: listen(&run_dir.join(STATS_SOCKET))?,
+            dataplane: listen(&run_dir.join(DATAPLANE_SOCKET), DATAPLANE_MODE)?,
+            stats: listen(&run_dir.join(STATS_SOCKET), STATS_MODE)?,
             control: None,
             greeted: false,
         })
@@ -203,14 +205,14 @@ impl Link {
 
     /// Hands the stats region to a console.
     fn show(&self, peer: &OwnedFd) {
-        let sent = fdpass::limit_waiting(peer, HANDSHAKE).map_err(fdpass::PassError::from).and_then(
-            |()| {
+        let sent = fdpass::limit_waiting(peer, HANDSHAKE)
+            .map_err(fdpass::PassError::from)
+            .and_then(|()| {
                 let welcome = self.welcome(false);
                 let mut bytes = [0; MESSAGE_BYTES];
                 let len = codec::encode(&welcome, &mut bytes).expect("the message is small");
                 fdpass::send(peer, &bytes[..len], &[self.parts.regions.stats_fd()])
-            },
-        );
+            });
         if let Err(error) = sent {
             tracing::debug!(%error, "a console did not take the stats region");
         }
@@ -345,8 +347,8 @@ fn is_alive(control: &OwnedFd) -> bool {
 }
 
 /// Listens at `path`, or names who does.
-fn listen(path: &Path) -> Result<Listener, LinkError> {
-    Listener::bind(path, SOCKET_MODE).map_err(|source| {
+fn listen(path: &Path, mode: u32) -> Result<Listener, LinkError> {
+    Listener::bind(path, mode).map_err(|source| {
         let owner = (source.kind() == io::ErrorKind::AddrInUse)
             .then(|| fdpass::connect(path).and_then(fdpass::peer_credentials).ok())
             .flatten();

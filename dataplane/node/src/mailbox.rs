@@ -267,11 +267,16 @@ mod tests {
         let key = KeyMaterial { bytes: List::from_slice(&[0xa7; 30]).expect("fits") };
         let open = OpenSession { rx_key: key, tx_key: key, ..OpenSession::default() };
         send(&mut rig, &Command::OpenSession(open));
-        let Incoming::Command(mut command) = rig.mailbox.next_command() else { panic!("no command") };
+        let Incoming::Command(mut command) = rig.mailbox.next_command() else {
+            panic!("no command")
+        };
         assert_eq!(command, Command::OpenSession(open));
         wipe(&mut command);
         let Command::OpenSession(wiped) = command else { panic!("another command") };
-        assert_eq!((&wiped.rx_key.bytes[..], &wiped.tx_key.bytes[..]), (&[0; 30][..], &[0; 30][..]));
+        assert_eq!(
+            (&wiped.rx_key.bytes[..], &wiped.tx_key.bytes[..]),
+            (&[0; 30][..], &[0; 30][..])
+        );
         assert!(rig.mailbox.incoming.iter().all(|byte| *byte == 0));
         let mut ring = vec![0; COMMAND_RING.len_words() * 8];
         rig.regions.command_ring(0).expect("ring").copy_out(0, &mut ring);

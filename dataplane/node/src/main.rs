@@ -63,7 +63,8 @@ fn main() -> ExitCode {
 
 fn run(config: &Config) -> Result<ExitCode> {
     // Before any thread, so that a signal during the start ends the node in order.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("the host takes no signal handler")?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).context("the host takes no signal handler")?;
     let run_dir = config.run_dir();
     let mut plan = Plan::new(config, &run_dir)?;
     let end = plan.end();

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use config::{Config, PortType};
 use port::Port;
 use proto::ShardId;
+use proto::link::{DATAPLANE_SOCKET, STATS_SOCKET};
 use proto::region::Sizes;
 use roomlane_core::{Duration, ShardConfig};
 use shm::event::Event as WakeUp;
@@ -215,6 +216,7 @@ impl Plan {
                 handle: Arc::clone(&handle),
             },
         )?;
+        give_sockets_away(config, run_dir)?;
         let (gate, stop) = (Arc::new(Gate::default()), Arc::new(AtomicBool::new(false)));
         let (ready_in, ready) = channel();
         let (end, ends) = channel();
@@ -298,8 +300,7 @@ impl Plan {
     pub fn drop_privileges(&self, config: &Config) -> Result<()> {
         let threads = match (&config.workers.user, privileges::is_root()) {
             (Some(user), true) => {
-                let identity =
-                    privileges::Identity::of(user, config.workers.group.as_deref())?;
+                let identity = privileges::Identity::of(user, config.workers.group.as_deref())?;
                 identity.assume()?
             }
             (None, true) => {
@@ -373,6 +374,25 @@ fn shard_config(config: &Config, index: usize) -> Result<ShardConfig> {
         session_timeout: Duration::from_s(config.limits.session_timeout_s.into()),
         room_linger: Duration::from_s(config.limits.room_linger_s.into()),
     })
+}
+
+/// Root opens the sockets for others: the control daemon's user may command, the node's group may look.
+fn give_sockets_away(config: &Config, run_dir: &Path) -> Result<()> {
+    let (workers, control) = (&config.workers, &config.control);
+    let Some(user) = workers.user.as_ref().filter(|_| privileges::is_root()) else {
+        return Ok(());
+    };
+    let ours = privileges::Identity::of(user, workers.group.as_deref())?;
+    let theirs = match &control.user {
+        Some(user) => privileges::Identity::of(user, control.group.as_deref())?,
+        None => ours,
+    };
+    for (socket, owner) in [(STATS_SOCKET, ours), (DATAPLANE_SOCKET, theirs)] {
+        let path = run_dir.join(socket);
+        std::os::unix::fs::chown(&path, Some(owner.uid), Some(owner.gid))
+            .with_context(|| format!("cannot give {} away", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Makes the folder of sockets if it is not there. Root gives it to the user it will become, because the

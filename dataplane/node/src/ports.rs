@@ -38,7 +38,8 @@ impl Device {
         let stats: Arc<OnceLock<Stats>> = Arc::default();
         for command in telemetry::COMMANDS {
             let (stats, run_dir) = (Arc::clone(&stats), self.run_dir.clone());
-            let answer = move |parameter: Option<&str>| answer(&stats, &run_dir, command, parameter);
+            let answer =
+                move |parameter: Option<&str>| answer(&stats, &run_dir, command, parameter);
             let added = dpdk::telemetry::register(dpdk.eal(), command.path, command.help, answer);
             if let Err(error) = added {
                 tracing::warn!(%error, path = command.path, "DPDK's telemetry took no command");
@@ -190,11 +191,8 @@ pub fn version() -> String {
         Some(version) => {
             let mut drivers: Vec<&str> = dpdk::drivers().collect();
             drivers.sort_unstable();
-            let drivers = if drivers.is_empty() {
-                "found at run time".to_owned()
-            } else {
-                drivers.join(" ")
-            };
+            let drivers =
+                if drivers.is_empty() { "found at run time".to_owned() } else { drivers.join(" ") };
             writeln!(text, "ports: dpdk uring udp sim\n{version} ({}): {drivers}", dpdk::LINK)
         }
         None => writeln!(text, "ports: uring udp sim (built without DPDK)"),
@@ -202,4 +200,3 @@ pub fn version() -> String {
     .expect("a string takes everything");
     text
 }
-

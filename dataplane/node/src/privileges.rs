@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_status_without_its_fields_is_no_thread() {
-        let status = "Name:\tx\nPid:\t7\nUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\nCapEff:\t000000000000000f\n";
+        let status =
+            "Name:\tx\nPid:\t7\nUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\nCapEff:\t000000000000000f\n";
         let thread = parse(status).expect("complete");
         assert_eq!((thread.tid, thread.uids, thread.cap_eff), (7, [1, 2, 3, 4], 15));
         for field in ["Name", "Pid", "Uid", "Gid", "CapEff"] {

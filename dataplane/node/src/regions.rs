@@ -335,7 +335,10 @@ mod tests {
             assert_eq!(shown::shard(&regions, shard).map(|c| c.rx_packets), Some(5));
             assert_eq!(shown::worker(&regions, shard).map(|c| c.turns), Some(7));
             assert_eq!(shown::rooms(&regions, shard).len(), SIZES_SMALL.room_pages() * PAGE_ROWS);
-            assert_eq!(shown::sessions(&regions, shard).len(), SIZES_SMALL.session_pages() * PAGE_ROWS);
+            assert_eq!(
+                shown::sessions(&regions, shard).len(),
+                SIZES_SMALL.session_pages() * PAGE_ROWS
+            );
             assert!(shown::sessions(&regions, shard).iter().all(|row| *row == full_sessions[0]));
         }
         assert_eq!(shown::port_text(&regions), Some([b'x'; PORT_TEXT_BYTES]));

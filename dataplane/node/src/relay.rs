@@ -133,7 +133,8 @@ pub fn mesh(shards: usize) -> Vec<Relays> {
             }
             mesh[from].outs[to] =
                 Some(Out { full: full_in, empty: empty_out, feedback: feedback_in });
-            mesh[to].ins[from] = Some(In { full: full_out, empty: empty_in, feedback: feedback_out });
+            mesh[to].ins[from] =
+                Some(In { full: full_out, empty: empty_in, feedback: feedback_out });
         }
     }
     mesh

@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_turn_lands_in_the_bucket_whose_bound_it_stays_below() {
-        for (span_ns, bucket) in [(0, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (3_999, 2)] {
+        for (span_ns, bucket) in [(0, 0), (999, 0), (1_000, 1), (1_999, 1), (2_000, 2), (3_999, 2)]
+        {
             assert_eq!(latency_bucket(span_ns), bucket, "{span_ns}");
         }
         assert_eq!(latency_bucket(u64::MAX), LATENCY_BUCKETS - 1);

@@ -3,82 +3,17 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::net::UdpSocket;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use proto::region::ledger;
-use proto::{Command, Endpoint, Event};
+use proto::{Command, Event};
 use shm::fdpass::PassError;
 use stats::Stats;
 use support::control::{Control, PATIENCE};
 use support::process::{DataPlane, Folder, free_ports, program};
-use support::{Peer, ROOM, open_publisher, open_room, open_viewer};
-
-/// A publisher, a viewer and their sockets.
-struct Room {
-    node: Endpoint,
-    publisher: (UdpSocket, Peer),
-    viewer: (UdpSocket, Peer),
-    /// Indexes that the viewer has seen under its key.
-    seen: BTreeSet<u64>,
-}
-
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    socket
-}
-
-impl Room {
-    fn new(udp_base: u16) -> Self {
-        Room {
-            node: Endpoint::v4([127, 0, 0, 1], udp_base),
-            publisher: (socket(), Peer::publisher()),
-            viewer: (socket(), Peer::viewer()),
-            seen: BTreeSet::new(),
-        }
-    }
-
-    /// Opens both sessions and waits until they are.
-    fn open(&self, control: &mut Control) {
-        let address = |socket: &UdpSocket| Endpoint::from(socket.local_addr().expect("bound"));
-        open_room(ROOM).iter().for_each(|command| control.tell(0, command));
-        control.tell(0, &open_publisher(0, self.node, address(&self.publisher.0)));
-        control.tell(0, &open_viewer(1, self.node, address(&self.viewer.0)));
-        for _ in 0..2 {
-            control.await_event(0, |e| matches!(e, Event::Opened { .. }).then_some(()));
-        }
-    }
-
-    fn send(&mut self, payload: &[u8]) {
-        let packet = self.publisher.1.seal(payload);
-        self.publisher.0.send_to(&packet, self.node.socket_addr()).expect("sent");
-    }
-
-    /// The next payload that the viewer hears, within the socket's timeout.
-    fn hear(&mut self) -> Option<Vec<u8>> {
-        let mut packet = [0; 2048];
-        loop {
-            let len = self.viewer.0.recv(&mut packet).ok()?;
-            let Some((index, payload)) = self.viewer.1.open(packet[..len].to_vec()) else {
-                continue;
-            };
-            assert!(self.seen.insert(index), "index {index} came twice under one key");
-            return Some(payload);
-        }
-    }
-
-    /// Sends and hears `count` packets, one after the other.
-    fn play(&mut self, count: u8) {
-        for i in 0..count {
-            self.send(&[i; 120]);
-            assert_eq!(self.hear(), Some(vec![i; 120]), "packet {i}");
-        }
-    }
-}
+use support::room::Room;
 
 fn udp_config(folder: &Folder, udp_base: u16, rest: &str) -> std::path::PathBuf {
     folder.config(&format!(
@@ -96,7 +31,7 @@ fn media_flows_through_the_process_and_consoles_see_it() {
     let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
     assert!(!control.welcome.resync && !control.welcome.adopted);
     assert_eq!(control.descriptors, 4);
-    let mut room = Room::new(base);
+    let mut room = Room::on_loopback(base);
     room.open(&mut control);
     room.play(100);
 
@@ -130,7 +65,7 @@ fn a_killed_data_plane_leaves_a_ledger_and_the_next_repeats_no_index() {
     let config = udp_config(&folder, base, "");
     let node = DataPlane::start(&config);
     let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
-    let mut room = Room::new(base);
+    let mut room = Room::on_loopback(base);
     room.open(&mut control);
     room.play(200);
     let ceiling = control.ledger_word(0, 1, ledger::EGRESS);
@@ -161,7 +96,7 @@ fn without_its_control_plane_media_goes_on_and_the_next_one_resyncs() {
     let (folder, base) = (Folder::new(), free_ports(1));
     let node = DataPlane::start(&udp_config(&folder, base, ""));
     let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
-    let mut room = Room::new(base);
+    let mut room = Room::on_loopback(base);
     room.open(&mut control);
     room.play(10);
     let second = Control::connect(&folder.run_dir(), None);
@@ -192,7 +127,7 @@ fn a_control_plane_that_spoils_its_ring_is_let_go_and_the_next_one_finds_it_mend
     let (folder, base) = (Folder::new(), free_ports(1));
     let node = DataPlane::start(&udp_config(&folder, base, ""));
     let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
-    let mut room = Room::new(base);
+    let mut room = Room::on_loopback(base);
     room.open(&mut control);
     control.spoil(0);
     control.await_end();
@@ -328,7 +263,7 @@ fn root_becomes_the_configured_user_on_every_thread() {
     }
     assert!(threads >= 4, "main, signals, worker, link: {threads}");
     let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
-    let mut room = Room::new(base);
+    let mut room = Room::on_loopback(base);
     room.open(&mut control);
     room.play(20);
     node.signal(rustix::process::Signal::TERM);

@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod process;
+pub mod room;
 
 use proto::{
     CodecId, Command, Endpoint, GrantWord, KeyMaterial, Label, List, MediaKind, MemberNo,

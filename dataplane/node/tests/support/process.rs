@@ -80,7 +80,11 @@ impl DataPlane {
     }
 
     pub fn start_with(config: &Path, stderr: Stdio) -> Self {
-        let mut command = program();
+        Self::start_as(program(), config, stderr)
+    }
+
+    /// By another program that becomes it.
+    pub fn start_as(mut command: Command, config: &Path, stderr: Stdio) -> Self {
         command.arg("--config").arg(config).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("started");
         let stdout = child.stdout.take().expect("piped");
