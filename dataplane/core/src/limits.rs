@@ -41,6 +41,8 @@ pub const PATH_SILENCE: Duration = Duration::from_s(2);
 pub const GRANT_GRACE: Duration = Duration::from_s(30);
 /// A closed session is remembered so long, so that its late packets are counted as `revoked`.
 pub const TOMBSTONE: Duration = Duration::from_s(30);
+/// An empty room is kept so long at least: its first session is opened by a command of its own.
+pub const ROOM_LINGER_MIN: Duration = Duration::from_s(1);
 /// Between two picture-loss indications to one publisher.
 pub const PLI_INTERVAL: Duration = Duration::from_ms(500);
 /// Between two visits of the housekeeping to one session: the interval of RTCP reports.

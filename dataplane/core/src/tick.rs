@@ -4,7 +4,7 @@
 use proto::{CloseReason, Event};
 use srtp::Provider;
 
-use crate::limits::{GRANT_GRACE, TICK, TICKS_PER_VISIT};
+use crate::limits::{GRANT_GRACE, ROOM_LINGER_MIN, TICK, TICKS_PER_VISIT};
 use crate::report::{flush_pending_pli, send_reports};
 use crate::session::State;
 use crate::shard::Shard;
@@ -60,7 +60,8 @@ impl<P: Provider> Shard<P> {
         if !is_known || room.session_count > 0 || room.publication_count > 0 {
             return;
         }
-        if now.mono.since(room.empty_since) < self.config.room_linger {
+        let linger = self.config.room_linger.max(ROOM_LINGER_MIN);
+        if now.mono.since(room.empty_since) < linger {
             return;
         }
         let (no, app) = (room.no, room.app);
