@@ -87,7 +87,11 @@ fn run(config: &Config) -> Result<ExitCode> {
     let end = node.wait();
     // Workers close their queues, then the device goes, then the sockets' files are gone already.
     drop(node);
+    let leftover = device.leftover();
     drop(device);
+    if let Some(leftover) = leftover {
+        tracing::warn!("{leftover}");
+    }
     match end {
         End::Signal(signal) => {
             tracing::info!(signal, "stopped");

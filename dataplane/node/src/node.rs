@@ -73,16 +73,31 @@ pub struct Seat {
     pub io_worker: usize,
     shard: ShardConfig,
     bufs_total: u64,
-    regions: Arc<Regions>,
     relays: Relays,
     mailbox: Mailbox,
     wake: Option<WakeUp>,
-    link: Arc<LinkHandle>,
     poll: Poll,
+    common: Common,
+}
+
+/// What all seats share.
+#[derive(Clone)]
+struct Common {
+    regions: Arc<Regions>,
+    link: Arc<LinkHandle>,
     gate: Arc<Gate>,
     stop: Arc<AtomicBool>,
     ready: Sender<Result<()>>,
     ended: Sender<End>,
+}
+
+/// Tells the node that a worker's thread has ended, however it did.
+struct Obituary(Sender<End>, usize);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let _ = self.0.send(End::Worker(self.1));
+    }
 }
 
 impl Seat {
@@ -103,8 +118,9 @@ impl Seat {
     }
 
     fn work<P: Port, G>(self, open: impl FnOnce() -> Result<(P, G)>) {
-        let (ready, ended, gate) = (self.ready.clone(), self.ended.clone(), Arc::clone(&self.gate));
-        let (index, stop) = (self.index, Arc::clone(&self.stop));
+        let Common { ready, gate, stop, ended, .. } = self.common.clone();
+        let index = self.index;
+        let _obituary = Obituary(ended, index);
         match self.sit_down(open) {
             Err(error) => {
                 let _ = ready.send(Err(error.context(format!("worker {index}"))));
@@ -119,7 +135,6 @@ impl Seat {
                 drop(guard);
             }
         }
-        let _ = ended.send(End::Worker(index));
     }
 
     fn sit_down<P: Port, G>(
@@ -131,24 +146,60 @@ impl Seat {
         }
         let (port, guard) = open()?;
         let (rooms_max, sessions_max) = (self.shard.rooms_max, self.shard.sessions_max);
-        let cells = self.regions.cells(self.index)?;
+        let regions = &self.common.regions;
+        let cells = regions.cells(self.index)?;
         let parts = WorkerParts {
             shard: self.shard,
             provider: RingProvider::default,
             port,
             bufs_total: self.bufs_total,
-            ledger: self.regions.ledger(self.index)?,
+            ledger: regions.ledger(self.index)?,
             relays: self.relays,
             mailbox: Some(self.mailbox),
             wake: self.wake,
             publisher: Some(Publisher::new(cells, rooms_max, sessions_max)),
-            link: Some(self.link),
+            link: Some(self.common.link),
             poll: self.poll,
             core: self.core,
             io_worker: self.io_worker,
         };
         Ok((Worker::new(parts, clock()), guard))
     }
+}
+
+/// One seat per shard.
+fn seats(
+    config: &Config,
+    cores: &[usize],
+    common: &Common,
+    control: &WakeUp,
+    wakes: Vec<WakeUp>,
+    broken: Vec<Broken>,
+) -> Result<Vec<Seat>> {
+    let shards = wakes.len();
+    let sleeps_on_eventfd = shards == 1 && matches!(config.port.kind, PortType::Dpdk { .. });
+    let mut seats = Vec::with_capacity(shards);
+    let outfits = relay::mesh(shards).into_iter().zip(wakes).zip(broken);
+    for (index, ((relays, wake), broken)) in outfits.enumerate() {
+        seats.push(Seat {
+            index,
+            core: cores.get(index).copied(),
+            io_worker: index,
+            shard: shard_config(config, index)?,
+            bufs_total: config.port.mempool_buffers.into(),
+            relays,
+            mailbox: Mailbox::attach(&common.regions, index, control.try_clone()?, broken)?,
+            // A device that is only polled, without others to serve: it can as well sleep on the
+            // eventfd.
+            wake: sleeps_on_eventfd.then_some(wake),
+            poll: match config.workers.poll {
+                config::Poll::Busy => Poll::Busy,
+                config::Poll::Adaptive => Poll::Adaptive,
+            },
+            common: common.clone(),
+        });
+    }
+    Ok(seats)
 }
 
 /// A node whose workers stand at their places.
@@ -217,37 +268,18 @@ impl Plan {
             },
         )?;
         give_sockets_away(config, run_dir)?;
-        let (gate, stop) = (Arc::new(Gate::default()), Arc::new(AtomicBool::new(false)));
         let (ready_in, ready) = channel();
         let (end, ends) = channel();
-        let mut seats = Vec::with_capacity(shards);
-        for (index, (relays, wake)) in relay::mesh(shards).into_iter().zip(wakes).enumerate() {
-            let mailbox =
-                Mailbox::attach(&regions, index, control.try_clone()?, broken[index].clone())?;
-            seats.push(Seat {
-                index,
-                core: cores.get(index).copied(),
-                io_worker: index,
-                shard: shard_config(config, index)?,
-                bufs_total: config.port.mempool_buffers.into(),
-                regions: Arc::clone(&regions),
-                relays,
-                mailbox,
-                // A device that is only polled, without others to serve: it can as well sleep on the
-                // eventfd.
-                wake: (shards == 1 && matches!(config.port.kind, PortType::Dpdk { .. }))
-                    .then_some(wake),
-                link: Arc::clone(&handle),
-                poll: match config.workers.poll {
-                    config::Poll::Busy => Poll::Busy,
-                    config::Poll::Adaptive => Poll::Adaptive,
-                },
-                gate: Arc::clone(&gate),
-                stop: Arc::clone(&stop),
-                ready: ready_in.clone(),
-                ended: end.clone(),
-            });
-        }
+        let common = Common {
+            regions: Arc::clone(&regions),
+            link: Arc::clone(&handle),
+            gate: Arc::default(),
+            stop: Arc::default(),
+            ready: ready_in,
+            ended: end.clone(),
+        };
+        let seats = seats(config, &cores, &common, &control, wakes, broken)?;
+        let Common { gate, stop, .. } = common;
         let node = Node {
             regions,
             link: handle,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use config::{Config, PortType};
 use port::dpdk::{self, Dpdk, DpdkConfig};
 use port::netif::Netif;
@@ -17,6 +17,7 @@ use stats::Stats;
 
 use crate::describe::DeviceAbout;
 use crate::node::Plan;
+use crate::privileges;
 use crate::telemetry::{self, Value};
 
 /// What the process keeps of its device besides the workers' queues.
@@ -24,12 +25,22 @@ pub struct Device {
     about: DeviceAbout,
     dpdk: Option<Dpdk>,
     run_dir: PathBuf,
+    xdp_interface: Option<String>,
 }
 
 impl Device {
     /// For consoles.
     pub fn about(&self) -> &DeviceAbout {
         &self.about
+    }
+
+    /// What closing the device leaves behind, because this process has given up the right to remove it.
+    pub fn leftover(&self) -> Option<String> {
+        let interface = self.xdp_interface.as_ref().filter(|_| !privileges::is_root())?;
+        Some(format!(
+            "the XDP program stays on {interface}: its removal needs CAP_NET_ADMIN, which this \
+             process gave up; `roomlane up` removes it, or: ip link set dev {interface} xdp off"
+        ))
     }
 
     /// Adds the node's commands to DPDK's telemetry socket, where there is one.
@@ -83,7 +94,7 @@ pub fn open(config: &Config, plan: &mut Plan) -> Result<Device> {
         memory: "ordinary pages".to_owned(),
         queues: config.workers.shards(),
     };
-    let mut dpdk = None;
+    let (mut dpdk, mut xdp_interface) = (None, None);
     match &config.port.kind {
         PortType::Udp => each(plan, |shard| {
             let (mtu, count) = (port.mtu, buffers as usize);
@@ -91,7 +102,7 @@ pub fn open(config: &Config, plan: &mut Plan) -> Result<Device> {
             let addresses: Vec<_> = port.addresses.iter().map(|prefix| prefix.ip).collect();
             move || Ok((UdpPort::bind(&addresses, udp_port, mtu, count)?, ()))
         })?,
-        PortType::Uring => anyhow::bail!("this build has no io_uring port"),
+        PortType::Uring => bail!("this build has no io_uring port"),
         PortType::Sim => {
             let hub = Hub::new();
             each(plan, |shard| {
@@ -114,9 +125,12 @@ pub fn open(config: &Config, plan: &mut Plan) -> Result<Device> {
             about.memory = opened.memory().to_string();
             about.queues = 1;
             dpdk = Some(opened);
+            if device.driver() == "net_af_xdp" {
+                xdp_interface = device.argument("iface").map(str::to_owned);
+            }
         }
     }
-    Ok(Device { about, dpdk, run_dir: config.run_dir() })
+    Ok(Device { about, dpdk, run_dir: config.run_dir(), xdp_interface })
 }
 
 /// Starts every worker on a port of its own.
@@ -161,13 +175,16 @@ fn open_dpdk(
     let queue = queues.into_iter().next().context("the device gave no queue")?;
     let mut key = [0; 16];
     getrandom::fill(&mut key).context("the host has no randomness")?;
-    let netif = (queue, port.clone());
-    let mut netif = Some(move || {
-        let (queue, port) = netif;
-        let lcore = queue.register_thread()?;
-        Ok((Netif::new(queue, &port, key)?, lcore))
-    });
-    each(plan, |_| netif.take().expect("TODO"))?;
+    let netif = Netif::new(queue, port, key)?;
+    let mut seats = plan.take_seats();
+    let (Some(seat), true) = (seats.pop(), seats.is_empty()) else {
+        bail!("several workers on one DPDK device are not in this build; give `workers.cores` one");
+    };
+    let thread = seat.start(move || {
+        let lcore = netif.device().register_thread()?;
+        Ok((netif, lcore))
+    })?;
+    plan.await_workers(vec![thread])?;
     Ok(dpdk)
 }
 
