@@ -49,7 +49,8 @@ struct Way<B> {
     rng: Rng,
     stats: FaultStats,
     seen: u64,
-    /// Sorted by `release`, first come first among equals.
+    /// Sorted by `release`; among equals the one that came later goes first, so that a datagram held
+    /// for one other really lets it pass.
     held: VecDeque<Held<B>>,
 }
 
@@ -81,7 +82,7 @@ impl<B: Buf> Way<B> {
             self.stats.reordered += 1;
             release += 1 + self.rng.below(self.faults.reorder_depth.into());
         }
-        let at = self.held.partition_point(|h| h.release <= release);
+        let at = self.held.partition_point(|h| h.release < release);
         self.held.insert(at, Held { release, datagram });
     }
 

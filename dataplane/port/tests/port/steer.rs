@@ -2,7 +2,7 @@
 
 use std::time::{Duration as StdDuration, Instant as Clock};
 
-use port::sim::{SimConfig, SimPort, pair};
+use port::sim::{Hub, SimConfig, SimPort, pair};
 use port::slab::SlabPool;
 use port::steer::{self, LaneStats, Member, Owner, RING_LEN, SteerConfig};
 use port::{Port, PortCaps};
@@ -145,6 +145,25 @@ fn the_owner_receives_its_own_while_its_burst_has_room_and_keeps_the_rest() {
         rx.clear();
     }
     assert!(got.into_iter().eq(0..100));
+}
+
+#[test]
+fn an_owner_that_takes_nothing_lets_the_rest_wait_in_the_device() {
+    let hub = Hub::new();
+    let mut peer = hub.attach(SimConfig::new(A4.into()));
+    let device = hub.attach(SimConfig::new(B4.into()));
+    let (mut owner, _members) = steer::split(device, CONFIG, |_| SlabPool::new(8));
+    for i in 0..200 {
+        assert!(send(&mut peer, START, to(8001), &[i]));
+    }
+    let mut full = roomlane_core::Burst::new();
+    while !full.is_full() {
+        full.push(datagram(&mut owner, from(8001), b""));
+    }
+    for _ in 0..10 {
+        assert_eq!(owner.rx_burst(START, &mut full), 0);
+    }
+    assert_eq!(hub.in_flight(), 200 - 2 * roomlane_core::BURST_MAX);
 }
 
 #[test]

@@ -95,6 +95,20 @@ fn oversize_is_refused_both_ways() {
 }
 
 #[test]
+fn a_datagram_cut_by_the_end_of_a_buffer_is_oversize_whatever_the_mtu() {
+    let mut port = UdpPort::bind(&[V4], 0, 9000, 4).unwrap();
+    let ours = port.local_endpoints().next().unwrap().socket_addr();
+    let peer = UdpSocket::bind((V4, 0)).unwrap();
+    for len in [2047, 2048, 5000] {
+        peer.send_to(&vec![7; len], ours).unwrap();
+    }
+    port.wait(1_000_000_000);
+    let got = receive(&mut port, START);
+    assert_eq!(got.iter().map(|(_, p)| p.len()).collect::<Vec<_>>(), [2047]);
+    assert_eq!(all_drops(&port), [("oversize", 2)]);
+}
+
+#[test]
 fn a_full_wait_ends_when_a_datagram_comes_and_otherwise_in_time() {
     let (mut port, ours) = bind(&[V4, V6], 8);
     assert!(port.caps().can_wait);
