@@ -42,7 +42,7 @@ fn a_packet_from_before_the_kill_is_not_accepted_again() {
     let mut publisher = world.publisher(0, room, 1, VIDEO, 0);
     let mut subscriber = world.subscriber(0, room, 1, &[VIDEO]);
     let first = publisher.packet(60);
-    world.arrive(0, publisher.remote, &[first.clone()]);
+    world.arrive(0, publisher.remote, std::slice::from_ref(&first));
     world.crash(0);
     world.arrive(0, publisher.remote, &[first]);
     world.deliver(&mut [&mut subscriber]);

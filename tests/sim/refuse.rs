@@ -108,7 +108,7 @@ fn the_next_packet_of_a_kicked_session_is_dropped_as_revoked() {
     let kick = Command::CloseSession { session: publisher.session, reason: CloseReason::Kicked };
     world.command(0, &kick);
     let packet = publisher.packet(100);
-    world.arrive(0, publisher.remote, &[packet.clone()]);
+    world.arrive(0, publisher.remote, std::slice::from_ref(&packet));
     world.arrive(0, STRANGER, &[packet]);
     world.deliver(&mut [&mut subscriber]);
     assert_eq!((subscriber.got.len(), world.drops(0, DropReason::Revoked)), (1, 2));
@@ -171,8 +171,8 @@ fn each_missing_right_is_refused_in_its_direction() {
         let room = world.open_room(1);
         let mut publisher = world.publisher(0, room, 1, kind, 0);
         let mut subscriber = world.subscriber(0, room, 1, &[kind]);
-        let deaf = world.grant(60, 255 & !kind.receive_bit());
-        let mute = world.grant(60, 255 & !kind.send_bit());
+        let deaf = world.grant(60, !kind.receive_bit());
+        let mute = world.grant(60, !kind.send_bit());
         world.command(0, &Command::SetGrant { session: subscriber.session, grant: deaf });
         let packet = publisher.packet(100);
         world.arrive(0, publisher.remote, &[packet]);

@@ -11,6 +11,7 @@ use port::dpdk::{self, Dpdk, DpdkConfig};
 use port::netif::Netif;
 use port::sim::{Hub, SimConfig};
 use port::udp::UdpPort;
+use port::uring::UringPort;
 
 use port::{Port, PortConfig, Prefix};
 use stats::Stats;
@@ -102,7 +103,10 @@ pub fn open(config: &Config, plan: &mut Plan) -> Result<Device> {
             let addresses: Vec<_> = port.addresses.iter().map(|prefix| prefix.ip).collect();
             move || Ok((UdpPort::bind(&addresses, udp_port, mtu, count)?, ()))
         })?,
-        PortType::Uring => bail!("this build has no io_uring port"),
+        PortType::Uring => each(plan, |shard| {
+            let port = port.clone();
+            move || Ok((UringPort::bind(&port, shard, buffers)?, ()))
+        })?,
         PortType::Sim => {
             let hub = Hub::new();
             each(plan, |shard| {

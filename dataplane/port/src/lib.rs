@@ -16,6 +16,7 @@ pub mod sim;
 pub mod slab;
 pub mod steer;
 pub mod udp;
+pub mod uring;
 
 pub use config::{ConfigError, PortConfig, Prefix};
 
