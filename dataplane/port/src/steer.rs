@@ -2,7 +2,7 @@
 //! for all.
 //!
 //! [`split`] makes of one port an [`Owner`], which is the port of the shard whose worker does the
-//! I/O, and a [`Member`] for every other shard. Unopened datagrams go to the shard that their
+//! I/O, and a [`Sharer`] for every other shard. Unopened datagrams go to the shard that their
 //! destination UDP port names, over a ring; sealed ones come back over another. Each ring has one
 //! producer and one consumer. A full ring towards a shard drops (`steer_full`); a full ring back
 //! refuses, as a full device does.
@@ -76,7 +76,7 @@ pub struct Owner<P: Port> {
 }
 
 /// The port of any other shard.
-pub struct Member<Q: Pool> {
+pub struct Sharer<Q: Pool> {
     pool: Q,
     incoming: Consumer<Datagram<Q::Buf>>,
     outgoing: Producer<Datagram<Q::Buf>>,
@@ -88,15 +88,15 @@ pub struct Member<Q: Pool> {
 /// Splits `port` among the shards of `config`. `pool` makes the handle by which shard `i` allocates
 /// and frees; its buffers are of the port's kind.
 ///
-/// The members come in the order of their shards, without the owner's.
+/// The sharers come in the order of their shards, without the owner's.
 pub fn split<P: Port, Q: Pool<Buf = P::Buf>>(
     port: P,
     config: SteerConfig,
     mut pool: impl FnMut(u16) -> Q,
-) -> (Owner<P>, Vec<(u16, Member<Q>)>) {
+) -> (Owner<P>, Vec<(u16, Sharer<Q>)>) {
     let caps = PortCaps { queues_max: 1, can_wait: true, ..port.caps() };
     let mut lanes = Vec::new();
-    let mut members = Vec::new();
+    let mut sharers = Vec::new();
     for shard in 0..config.shards {
         if shard == config.owner {
             lanes.push(None);
@@ -107,9 +107,9 @@ pub fn split<P: Port, Q: Pool<Buf = P::Buf>>(
         let sleeper = Arc::new(OnceLock::new());
         let stats = PortStats::default();
         let pool = pool(shard);
-        let member =
-            Member { pool, incoming, outgoing, sleeper: Arc::clone(&sleeper), caps, stats };
-        members.push((shard, member));
+        let sharer =
+            Sharer { pool, incoming, outgoing, sleeper: Arc::clone(&sleeper), caps, stats };
+        sharers.push((shard, sharer));
         lanes.push(Some(Lane { out, back, sleeper, stats: LaneStats::default() }));
     }
     let stats = *port.stats();
@@ -125,7 +125,7 @@ pub fn split<P: Port, Q: Pool<Buf = P::Buf>>(
         own_drops: [0; 2],
         stats,
     };
-    (owner, members)
+    (owner, sharers)
 }
 
 impl<P: Port> Owner<P> {
@@ -280,7 +280,7 @@ impl<P: Port> Port for Owner<P> {
     }
 }
 
-impl<Q: Pool> Pool for Member<Q> {
+impl<Q: Pool> Pool for Sharer<Q> {
     type Buf = Q::Buf;
 
     fn alloc(&mut self) -> Option<Q::Buf> {
@@ -296,7 +296,7 @@ impl<Q: Pool> Pool for Member<Q> {
     }
 }
 
-impl<Q: Pool> Port for Member<Q> {
+impl<Q: Pool> Port for Sharer<Q> {
     fn rx_burst(&mut self, _now: Instant, rx: &mut Burst<Q::Buf>) -> usize {
         let before = rx.len();
         while !rx.is_full() {

@@ -4,7 +4,7 @@ use std::time::{Duration as StdDuration, Instant as Clock};
 
 use port::sim::{Hub, SimConfig, SimPort, pair};
 use port::slab::SlabPool;
-use port::steer::{self, LaneStats, Member, Owner, RING_LEN, SteerConfig};
+use port::steer::{self, LaneStats, Owner, RING_LEN, Sharer, SteerConfig};
 use port::{Port, PortCaps};
 use proto::DropReason;
 use roomlane_core::{Duration, Pool, TxBurst};
@@ -14,15 +14,15 @@ use crate::support::*;
 const CONFIG: SteerConfig = SteerConfig { udp_base: 8000, shards: 3, owner: 1 };
 
 /// A peer, and a device shared by three shards of which the second owns it.
-fn three(peer_queue: usize) -> (SimPort, Owner<SimPort>, [Member<SlabPool>; 2]) {
+fn three(peer_queue: usize) -> (SimPort, Owner<SimPort>, [Sharer<SlabPool>; 2]) {
     let config =
         |ip: std::net::Ipv4Addr, queue_len| SimConfig { queue_len, ..SimConfig::new(ip.into()) };
     let (peer, device) = pair(config(A4, peer_queue), config(B4, 4096));
-    let (owner, members) = steer::split(device, CONFIG, |_| SlabPool::new(2048));
-    let shards: Vec<u16> = members.iter().map(|(shard, _)| *shard).collect();
+    let (owner, sharers) = steer::split(device, CONFIG, |_| SlabPool::new(2048));
+    let shards: Vec<u16> = sharers.iter().map(|(shard, _)| *shard).collect();
     assert_eq!(shards, [0, 2]);
-    let members: Vec<_> = members.into_iter().map(|(_, member)| member).collect();
-    (peer, owner, members.try_into().ok().unwrap())
+    let sharers: Vec<_> = sharers.into_iter().map(|(_, sharer)| sharer).collect();
+    (peer, owner, sharers.try_into().ok().unwrap())
 }
 
 fn to(udp_port: u16) -> roomlane_core::Path {
@@ -64,9 +64,9 @@ fn every_datagram_reaches_the_shard_of_its_udp_port_in_order() {
 #[test]
 fn sealed_datagrams_come_back_and_are_sent() {
     let (mut peer, mut owner, [mut zero, mut two]) = three(256);
-    for member in [&mut zero, &mut two] {
+    for sharer in [&mut zero, &mut two] {
         for i in 0..70 {
-            assert!(send(member, START, from(8000), &[i]));
+            assert!(send(sharer, START, from(8000), &[i]));
         }
     }
     assert_eq!((zero.in_use(), zero.stats().tx_packets), (70, 70));
@@ -228,13 +228,13 @@ impl Port for Sleepy {
 #[test]
 fn the_owner_sleeps_short_while_it_expects_datagrams_back_and_not_at_all_over_some() {
     let (mut peer, device) = pair(SimConfig::new(A4.into()), SimConfig::new(B4.into()));
-    let (mut owner, mut members) =
+    let (mut owner, mut sharers) =
         steer::split(Sleepy(device, vec![]), CONFIG, |_| SlabPool::new(8));
     owner.wait(1_000_000);
     assert!(send(&mut peer, START, to(8000), b"x"));
     receive(&mut owner, START);
     owner.wait(1_000_000);
-    assert!(send(&mut members[0].1, START, from(8000), b"y"));
+    assert!(send(&mut sharers[0].1, START, from(8000), b"y"));
     owner.wait(1_000_000);
     receive(&mut owner, START + Duration::from_s(1));
     owner.wait(1_000_000);
