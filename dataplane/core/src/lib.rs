@@ -11,6 +11,8 @@ mod commands;
 mod events;
 mod fanout;
 pub mod io;
+#[cfg(test)]
+mod isolation;
 pub mod limits;
 mod membership;
 mod munger;
