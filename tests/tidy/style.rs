@@ -98,6 +98,8 @@ pub fn lengths(tree: &Tree) -> Vec<String> {
 const BANNED: &[&str] = &[concat!("FIX", "ME"), concat!("X", "XX"), concat!("TO", "DO")];
 /// Calls that stand for code that was not written.
 const UNWRITTEN: &[&str] = &["todo!", "unimplemented!", "dbg!"];
+/// Skips destructors, and with them a device's clean end; a build script has none.
+const EXIT: &str = "process::exit";
 /// Words that name everything and say nothing.
 const EMPTY_NAMES: &[&str] = &["Manager", "Util", "Utils", "Helper"];
 
@@ -115,6 +117,9 @@ pub fn words(tree: &Tree) -> Vec<String> {
             .iter()
             .filter(|call| rust.code.contains(**call))
             .for_each(|c| say(format!("has {c}")));
+        if rust.code.contains(EXIT) && !file.path.ends_with("/build.rs") {
+            say(format!("{EXIT} skips destructors: return an ExitCode"));
+        }
         let mut before = "";
         for word in words_of(&rust.code) {
             if before == "fn" && word.starts_with("get_") {
@@ -217,6 +222,7 @@ mod tests {
         assert_eq!(complaints(&format!("// {} later", BANNED[0])), 1);
         assert_eq!(complaints(&format!("let a = \"{}\";", BANNED[1])), 0);
         assert_eq!(complaints(&format!("{}();", UNWRITTEN[0])), 1);
+        assert_eq!(complaints("std::process::exit(1);"), 1);
         assert_eq!(complaints("pub fn get_room() {}"), 1);
         assert_eq!(complaints("map.get(1); fn target_of() {}"), 0);
         assert_eq!(complaints("struct RoomManager;"), 1);
