@@ -154,7 +154,7 @@ const SHARED: &[&str] =
 pub fn purity(tree: &Tree) -> Vec<String> {
     let mut complaints = vec![];
     for file in tree.with("rs") {
-        let code = || Rust::read(&file.path, &file.text).code_of(false);
+        let code = || Rust::of(file).code_of(false);
         if PURE.iter().any(|folder| file.path.starts_with(folder)) {
             let code = code();
             for word in MACHINE {

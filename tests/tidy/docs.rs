@@ -37,7 +37,7 @@ fn follow(tree: &Tree, file: &File, text: &str, target: &str) -> Result<(), Stri
     let name = text.trim_matches('`');
     let is_name = text.starts_with('`') && name.chars().all(|c| c.is_alphanumeric() || c == '_');
     if is_name && found.extension() == "rs" {
-        let code = Rust::read(&found.path, &found.text).code;
+        let code = Rust::of(found).code;
         if !has_word(&code, name) {
             return Err(format!("{} has no {name}", found.path));
         }

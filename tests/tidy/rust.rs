@@ -1,6 +1,8 @@
 //! Just enough of Rust's lexical grammar: which characters are code, which are comments or literals,
 //! which lines are tests.
 
+use crate::tree::File;
+
 /// A source file with parts of it blanked; lines and columns stay where they were.
 pub struct Rust {
     /// Code alone: comments and the insides of literals are spaces.
@@ -23,8 +25,13 @@ enum Part {
 }
 
 impl Rust {
-    /// Reads a file; `path` tells whether all of it is a test.
-    pub fn read(path: &str, text: &str) -> Rust {
+    /// Reads a file of the tree.
+    pub fn of(file: &File) -> Rust {
+        Rust::read(&file.text, file.is_test)
+    }
+
+    /// Reads a text; `all_test` says that every line of it is a test.
+    pub fn read(text: &str, all_test: bool) -> Rust {
         let (mut code, mut spoken) = (String::new(), String::new());
         let mut has_string = vec![false];
         for (character, part) in parts(text) {
@@ -42,11 +49,8 @@ impl Rust {
             }
         }
         let lines = has_string.len();
-        let is_test = if is_test_file(path) {
-            vec![true; lines]
-        } else {
-            blocks(&code, "#[cfg(test)]", lines)
-        };
+        let is_test =
+            if all_test { vec![true; lines] } else { blocks(&code, "#[cfg(test)]", lines) };
         let is_macro = blocks(&code, "proptest!", lines);
         Rust { code, spoken, has_string, is_test, is_macro }
     }
@@ -60,14 +64,41 @@ impl Rust {
     }
 }
 
-/// Whether all of a file is test code, by its name.
-pub fn is_test_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    path.starts_with("tests/")
-        || path.contains("/tests/")
-        || path.contains("/benches/")
-        || name == "tests.rs"
-        || name.ends_with("_tests.rs")
+/// Whether all of a file is test code, by its place.
+pub fn is_test_place(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/")
+}
+
+/// Files of the modules that a file declares behind `#[cfg(test)]`.
+pub fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let home = match name {
+        "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+        _ => path.trim_end_matches(".rs").to_owned(),
+    };
+    let mut found = vec![];
+    let mut lines = text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line != "#[cfg(test)]" {
+            continue;
+        }
+        let mut elsewhere = None;
+        for line in lines.by_ref() {
+            if let Some(path) = line.strip_prefix("#[path = \"") {
+                elsewhere = path.strip_suffix("\"]");
+            } else if !line.starts_with("#[") {
+                if let Some(name) = line.strip_prefix("mod ").and_then(|l| l.strip_suffix(';')) {
+                    found.push(match elsewhere {
+                        Some(file) => format!("{folder}/{file}"),
+                        None => format!("{home}/{name}.rs"),
+                    });
+                    found.push(format!("{home}/{name}/mod.rs"));
+                }
+                break;
+            }
+        }
+    }
+    found
 }
 
 /// Identifiers, keywords and numbers, in order.
@@ -207,7 +238,7 @@ mod tests {
 let b = r#"raw " unsafe"#; /* one /* two */ unsafe */ let c = 'u'; let d = '\''; let e: &'static str;
 let f = b"bytes unsafe"; let r#type = br"u"; end
 "##;
-        let rust = Rust::read("a/src/x.rs", text);
+        let rust = Rust::read(text, false);
         assert!(!has_word(&rust.code, "unsafe"), "{}", rust.code);
         assert!(has_word(&rust.spoken, "unsafe"));
         assert!(has_word(&rust.code, "static") && has_word(&rust.code, "end"));
@@ -216,14 +247,25 @@ let f = b"bytes unsafe"; let r#type = br"u"; end
     }
 
     #[test]
+    fn files_of_test_modules_are_found() {
+        let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\n#[path = \"c_t.rs\"]\nmod c;\n\
+            #[cfg(test)]\nmod d {\n}\n";
+        let found = |path| test_modules(path, text);
+        assert!(found("x/lib.rs").contains(&"x/b.rs".to_owned()));
+        assert!(found("x/y.rs").contains(&"x/y/b.rs".to_owned()));
+        assert!(found("x/y.rs").contains(&"x/c_t.rs".to_owned()));
+        assert!(found("x/lib.rs").iter().all(|path| path != "x/a.rs" && path != "x/d.rs"));
+    }
+
+    #[test]
     fn test_modules_are_told_from_the_rest() {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n";
-        let rust = Rust::read("a/src/x.rs", text);
+        let rust = Rust::read(text, false);
         assert_eq!(rust.is_test, [false, true, true, true, true, false, false]);
         assert!(has_word(&rust.code_of(false), "c") && !has_word(&rust.code_of(false), "b"));
         assert!(has_word(&rust.code_of(true), "b") && !has_word(&rust.code_of(true), "a"));
-        let outside = Rust::read("a/src/x.rs", "#[cfg(test)]\nmod tests;\nfn c() {}\n");
+        let outside = Rust::read("#[cfg(test)]\nmod tests;\nfn c() {}\n", false);
         assert_eq!(outside.is_test, [true, true, false, false]);
-        assert!(Rust::read("a/src/tests.rs", "fn a() {}").is_test[0]);
+        assert!(Rust::read("fn a() {}", true).is_test[0]);
     }
 }

@@ -24,7 +24,7 @@ pub fn unsafe_code(tree: &Tree) -> Vec<String> {
     let outside = |path: &str| !path.starts_with("bindings/");
     let mut complaints = vec![];
     for file in tree.with("rs").filter(|file| outside(&file.path)) {
-        if has_word(&Rust::read(&file.path, &file.text).code, "unsafe") {
+        if has_word(&Rust::of(file).code, "unsafe") {
             complaints.push(format!("{}: unsafe outside bindings/", file.path));
         }
     }
@@ -70,7 +70,7 @@ pub fn heads(tree: &Tree) -> Vec<String> {
 pub fn lengths(tree: &Tree) -> Vec<String> {
     let mut complaints = vec![];
     for file in tree.with("rs") {
-        let rust = Rust::read(&file.path, &file.text);
+        let rust = Rust::of(file);
         let all = file.text.lines().count();
         let own = rust.is_test.iter().filter(|is_test| !**is_test).count();
         if all > FILE_LINES_WITH_TESTS_MAX || own > FILE_LINES_MAX + 1 {
@@ -107,7 +107,7 @@ const EMPTY_NAMES: &[&str] = &["Manager", "Util", "Utils", "Helper"];
 pub fn words(tree: &Tree) -> Vec<String> {
     let mut complaints = vec![];
     for file in tree.with("rs") {
-        let rust = Rust::read(&file.path, &file.text);
+        let rust = Rust::of(file);
         let mut say = |what: String| complaints.push(format!("{}: {what}", file.path));
         BANNED
             .iter()
@@ -158,7 +158,7 @@ fn split_name(name: &str) -> Vec<String> {
 pub fn sleeps(tree: &Tree) -> Vec<String> {
     let mut complaints = vec![];
     for file in tree.with("rs").filter(|file| !file.path.starts_with("tests/netns/")) {
-        let tests = Rust::read(&file.path, &file.text).code_of(true);
+        let tests = Rust::of(file).code_of(true);
         for (at, line) in tests.lines().enumerate() {
             let excused = SLEEPERS.iter().any(|(path, _)| file.path == *path);
             if (line.contains("thread::sleep") || line.contains("time::sleep")) && !excused {

@@ -1,7 +1,10 @@
 //! The repository's files as text.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::rust::{is_test_place, test_modules};
 
 /// One file of the repository.
 pub struct File {
@@ -11,13 +14,14 @@ pub struct File {
     pub bytes: Vec<u8>,
     /// Its text; empty when it is not UTF-8.
     pub text: String,
+    /// All of it is test code.
+    pub is_test: bool,
 }
 
 impl File {
-    /// A file that a unit test makes up.
-    #[cfg(test)]
-    pub fn new(path: &str, text: &str) -> File {
-        File { path: path.into(), bytes: text.into(), text: text.into() }
+    fn new(path: String, bytes: Vec<u8>) -> File {
+        let text = String::from_utf8(bytes.clone()).unwrap_or_default();
+        File { path, bytes, text, is_test: false }
     }
 
     /// `rs`, `md`; empty without a dot.
@@ -43,18 +47,28 @@ impl Tree {
         let read = |path: String| {
             // A file that Git knows and somebody has just removed is not there to be checked.
             let bytes = std::fs::read(root.join(&path)).ok()?;
-            let text = String::from_utf8(bytes.clone()).unwrap_or_default();
-            Some(File { path, bytes, text })
+            Some(File::new(path, bytes))
         };
         let files: Vec<_> = paths.into_iter().filter_map(read).collect();
         assert!(files.len() > 100, "the tree has {} files only; looked in {root:?}", files.len());
+        Tree::new(files)
+    }
+
+    fn new(mut files: Vec<File>) -> Tree {
+        let rust = || files.iter().filter(|file| file.extension() == "rs");
+        let tests: HashSet<String> =
+            rust().flat_map(|file| test_modules(&file.path, &file.text)).collect();
+        for file in &mut files {
+            file.is_test = is_test_place(&file.path) || tests.contains(&file.path);
+        }
         Tree { files }
     }
 
     /// A tree that a unit test makes up.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Tree {
-        Tree { files: files.iter().map(|(path, text)| File::new(path, text)).collect() }
+        let file = |(path, text): &(&str, &str)| File::new((*path).into(), (*text).into());
+        Tree::new(files.iter().map(file).collect())
     }
 
     /// The file at `path`.
