@@ -60,6 +60,19 @@ fn media_flows_through_the_process_and_consoles_see_it() {
 }
 
 #[test]
+fn an_io_uring_port_carries_media() {
+    let (folder, base) = (Folder::new(), free_ports(1));
+    let config = folder
+        .config(&format!("[port]\ntype = \"uring\"\nudp_base = {base}\nmempool_buffers = 4096\n"));
+    let node = DataPlane::start(&config);
+    let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
+    let mut room = Room::on_loopback(base);
+    room.open(&mut control);
+    room.play(100);
+    assert!(node.stop().success());
+}
+
+#[test]
 fn a_killed_data_plane_leaves_a_ledger_and_the_next_repeats_no_index() {
     let (folder, base) = (Folder::new(), free_ports(1));
     let config = udp_config(&folder, base, "");

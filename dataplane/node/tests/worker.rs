@@ -335,10 +335,10 @@ fn one_queue_serves_two_shards() {
     let (port, mut peers) = port::sim::pair(sim(NODE), sim(PEERS));
     let config = SteerConfig { udp_base: 8000, shards: 2, owner: 0 };
     let pool = |_| port::slab::SlabPool::new(64);
-    let (owner, mut members) = steer::split(port, config, pool);
+    let (owner, mut sharers) = steer::split(port, config, pool);
     let mut first = Worker::new(parts(owner, 0), at_ms(0));
-    let (_, member) = members.pop().expect("one member");
-    let parts = WorkerParts { io_worker: 0, ..parts(member, 1) };
+    let (_, sharer) = sharers.pop().expect("one sharer");
+    let parts = WorkerParts { io_worker: 0, ..parts(sharer, 1) };
     let mut second = Worker::new(parts, at_ms(0));
     let local = Endpoint::v4(NODE, 8001);
     open_room(ROOM).iter().for_each(|command| second.command(at_ms(0), command));
