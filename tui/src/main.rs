@@ -1,3 +1,153 @@
-//! The terminal dashboard.
+//! `roomlane-top`: a node at a glance, from its stats region alone.
+//!
+//! [`source`] reads, [`app`] decides (a pure function of messages), [`ui`] draws from `&App`, [`keymap`]
+//! is the table of keys that also prints the help. It acts on nothing: it has no way to.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod app;
+mod keymap;
+mod once;
+mod source;
+mod theme;
+mod ui;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use config::Config;
+use crossterm::event::{self, Event, KeyEventKind};
+use ratatui::DefaultTerminal;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+
+use app::{App, Msg};
+use source::Source;
+use theme::Theme;
+
+/// Exit code when there is no node.
+const EXIT_NO_NODE: u8 = 4;
+/// Exit code of an invalid configuration.
+const EXIT_CONFIG: u8 = 3;
+/// Exit code of a wrong command line.
+const EXIT_USAGE: u8 = 2;
+/// How soon a signal is noticed.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The dashboard of a Roomlane node.
+#[derive(Debug, Parser)]
+#[command(name = "roomlane-top", version)]
+struct Arguments {
+    /// The folder of the node's sockets [default: /run/roomlane or $XDG_RUNTIME_DIR/roomlane].
+    #[arg(long, value_name = "RUN_DIR")]
+    node: Option<PathBuf>,
+    /// The node's configuration, for its run_dir.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one frame as text and exit.
+    #[arg(long)]
+    once: bool,
+    /// With --once: print one JSON object.
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// Time between two looks, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    interval: u64,
+    /// With --once: columns of the frame.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(60..=500))]
+    width: u16,
+    /// With --once: lines of the frame.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(15..=200))]
+    height: u16,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run_dirs = match run_dirs(&arguments) {
+        Ok(dirs) => dirs,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let mut source = Source::new(run_dirs);
+    if let Err(error) = source.connect() {
+        eprintln!("roomlane-top: {error}");
+        return ExitCode::from(EXIT_NO_NODE);
+    }
+    let interval = Duration::from_millis(arguments.interval);
+    let result = if arguments.once {
+        once::print(&mut source, interval, &arguments)
+    } else if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        dashboard(source, interval)
+    } else {
+        eprintln!("roomlane-top: this is no terminal; use --once, or --once --json");
+        return ExitCode::from(EXIT_USAGE);
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("roomlane-top: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_dirs(arguments: &Arguments) -> Result<Vec<PathBuf>, config::ConfigErrors> {
+    if let Some(dir) = &arguments.node {
+        return Ok(vec![dir.clone()]);
+    }
+    match &arguments.config {
+        Some(file) => Ok(vec![Config::load(file)?.run_dir()]),
+        None => Ok(config::run_dirs()),
+    }
+}
+
+/// Gives the terminal back, however the dashboard ends.
+struct Screen(DefaultTerminal);
+
+impl Screen {
+    /// Also hooks panics, so that their message appears on an ordinary screen.
+    fn open() -> Result<Self> {
+        Ok(Screen(ratatui::try_init().context("the terminal cannot be prepared")?))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+fn dashboard(mut source: Source, interval: Duration) -> Result<()> {
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&ended))?;
+    }
+    let theme = Theme::of_environment();
+    let mut app = App::default();
+    let mut screen = Screen::open()?;
+    let mut due = Instant::now();
+    while !app.quits() && !ended.load(Ordering::Relaxed) {
+        if Instant::now() >= due {
+            app.update(Msg::Seen(Box::new(source.look())));
+            due = Instant::now() + interval;
+        }
+        screen.0.draw(|frame| ui::draw(frame, &app, &theme))?;
+        // Every event that waits is taken before the next drawing: pasting must not draw per key.
+        let mut patience = due.saturating_duration_since(Instant::now()).min(LOOK);
+        while event::poll(patience)? {
+            patience = Duration::ZERO;
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => app.update(Msg::Key(key)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -109,7 +109,9 @@ fn exit_of(code: &str) -> Exit {
         "not_found" => Exit::NotFound,
         "not_permitted" | "forbidden" | "unauthorized" => Exit::NotPermitted,
         "draining" | "limit" | "conflict" | "busy" | "refused" | "unavailable" => Exit::Refused,
-        "invalid" | "bad_request" | "unknown_act" => Exit::Usage,
+        "session_invalid" | "room_invalid" | "malformed" | "too_long" | "unknown_act" => {
+            Exit::Usage
+        }
         "timeout" | "timed_out" => Exit::TimedOut,
         _ => Exit::Failed,
     }
