@@ -181,9 +181,50 @@ pub fn purity(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+const REGISTRY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+
+/// Crates that deny.toml bans, as far as a name tells; cargo-deny is not everywhere.
+const BANNED: &[&str] = &["openssl-sys", "aws-lc-sys", "rkyv", "serde_yaml", "webrtc-dtls"];
+
+/// Complaints about what the lock file holds: other sources than crates.io, banned crates, the wrong
+/// `bincode`.
+pub fn lock(tree: &Tree) -> Vec<String> {
+    let Some(lock) = tree.find("Cargo.lock") else { return vec!["Cargo.lock is missing".into()] };
+    let mut complaints = vec![];
+    let mut name = "";
+    for line in lock.text.lines() {
+        let value = |key: &str| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
+        if let Some(found) = value("name") {
+            name = found;
+            if BANNED.contains(&name) {
+                complaints.push(format!("Cargo.lock: {name} is banned in deny.toml"));
+            }
+        }
+        if line.starts_with("source = ") && line != REGISTRY {
+            complaints.push(format!("Cargo.lock: {name} is not from crates.io"));
+        }
+        if name == "bincode" && value("version").is_some_and(|version| version != "2.0.1") {
+            complaints.push(format!("Cargo.lock: bincode must be 2.0.1: {line}"));
+        }
+    }
+    complaints
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_sources_and_banned_crates_are_found() {
+        let found = |text: &str| lock(&Tree::of(&[("Cargo.lock", text)])).len();
+        let crate_of = |name: &str, version: &str, source: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\n{source}\n")
+        };
+        assert_eq!(found(&crate_of("bincode", "2.0.1", REGISTRY)), 0);
+        assert_eq!(found(&crate_of("bincode", "3.0.0", REGISTRY)), 1);
+        assert_eq!(found(&crate_of("rkyv", "0.8.0", REGISTRY)), 1);
+        assert_eq!(found(&crate_of("x", "1.0.0", "source = \"git+https://example.org/x\"")), 1);
+    }
 
     fn named(name: &str, dependencies: &[&str], dev: &[&str]) -> Crate {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -183,13 +183,22 @@ fn code_row(line: &str) -> Option<String> {
 
 const ARGUMENTS: &str = "control/cli/src/args.rs";
 
-/// `roomlane X` in a shell block is a subcommand, a script is there, and each is spelled as it is.
+/// `roomlane X` in a shell block is a subcommand, a script is there, and README's table has every
+/// subcommand.
 pub fn commands(tree: &Tree) -> Vec<String> {
     let Some(arguments) = tree.find(ARGUMENTS) else {
         return vec![format!("{ARGUMENTS} is missing")];
     };
     let known = subcommands(&arguments.text);
     let mut complaints = vec![];
+    let readme = tree.find("README.md").map_or("", |file| file.text.as_str());
+    for name in known.iter().filter(|name| *name != "external") {
+        if !readme.contains(&format!("| `roomlane {name}"))
+            && !readme.contains(&format!(", `roomlane {name}"))
+        {
+            complaints.push(format!("README.md: the table of commands lacks roomlane {name}"));
+        }
+    }
     for file in tree.with("md") {
         for line in fenced(&file.text, "sh") {
             let words: Vec<_> = line.split_whitespace().collect();
@@ -269,8 +278,10 @@ mod tests {
         assert_eq!(subcommands(arguments), ["up", "show"]);
         let complaints = |block: &str| {
             let page = format!("```sh\n{block}\n```\n");
-            commands(&Tree::of(&[(ARGUMENTS, arguments), ("a.md", &page)])).len()
+            let readme = ("README.md", "| `roomlane up`, `roomlane show X` |");
+            commands(&Tree::of(&[(ARGUMENTS, arguments), ("a.md", &page), readme])).len()
         };
+        assert_eq!(commands(&Tree::of(&[(ARGUMENTS, arguments)])).len(), 2);
         assert_eq!(complaints("sudo roomlane up -c x && roomlane --version"), 0);
         assert_eq!(complaints("roomlane fly"), 1);
         assert_eq!(complaints("scripts/nothing"), 1);

@@ -26,6 +26,11 @@ fn crates_depend_on_what_the_design_allows() {
 }
 
 #[test]
+fn everything_locked_comes_from_one_registry_and_nothing_banned_is_there() {
+    clean(depend::lock(&Tree::load()));
+}
+
+#[test]
 fn pure_crates_name_nothing_of_the_machine() {
     clean(depend::purity(&Tree::load()));
 }
