@@ -400,10 +400,9 @@ impl<P: Provider> Shard<P> {
 
     /// Forgets a closed session.
     pub(crate) fn purge(&mut self, index: u32) {
-        let session = &mut self.sessions[index as usize];
-        session.state = State::Free;
-        let remote = session.path.remote;
-        let publications = std::mem::take(&mut session.publications);
+        // Nothing of it stays in memory: label, address and the control plane's blob go with it.
+        let session = std::mem::take(&mut self.sessions[index as usize]);
+        let (remote, publications) = (session.path.remote, session.publications);
         if self.session_by_remote.get(&remote) == Some(index) {
             self.session_by_remote.remove(&remote);
         }
