@@ -158,8 +158,7 @@ async fn talk(stream: UnixStream, hub: &Hub, audit: &Arc<Audit>) -> std::io::Res
             true => answer_of("?", refused("too_long", "a line is at most 4096 bytes")),
             false => answer(&line, &peer, hub, audit).await,
         };
-        writer.write_all(answer.to_string().as_bytes()).await?;
-        writer.write_all(b"\n").await?;
+        writer.write_all(format!("{answer}\n").as_bytes()).await?;
         if too_long {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 //! again. Keys are not in it: they never come back up.
 
 use proto::command::BLOB_MAX;
-use proto::{Endpoint, List, PublicationSpec, SdkAppId, codec};
+use proto::{Endpoint, List, MemberNo, PublicationSpec, SdkAppId, codec};
 use token::{RoomId, UserId};
 
 use crate::directory::ids::ResourceId;
@@ -15,7 +15,7 @@ const NUMBER_ROOM: u8 = 4;
 
 type Text<const N: usize> = List<u8, N>;
 
-/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher, remote
+/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher and its number, remote
 /// address, our SSRC, our RTCP SSRC, publication.
 type Wire = (
     u8,
@@ -26,6 +26,7 @@ type Wire = (
     Text<32>,
     Text<64>,
     Text<32>,
+    u64,
     Endpoint,
     u32,
     u32,
@@ -49,8 +50,8 @@ pub struct Blob {
     pub user: UserId,
     /// Where.
     pub room: RoomId,
-    /// The only publisher it wants.
-    pub publisher: Option<UserId>,
+    /// The only publisher it wants, and its number in the room.
+    pub publisher: Option<(UserId, MemberNo)>,
     /// The signalled media address.
     pub remote: Endpoint,
     /// The slot's SSRC, zero for none.
@@ -74,7 +75,10 @@ impl Blob {
         };
         let publishes = if self.role == Role::Publish { PUBLISHES } else { 0 };
         let substream = if self.stream == Stream::Substream { SUBSTREAM } else { 0 };
-        let publisher = self.publisher.as_ref().map_or("", |user| user.as_str());
+        let (publisher, publisher_no) = match &self.publisher {
+            Some((user, no)) => (user.as_str(), no.0),
+            None => ("", 0),
+        };
         let mut publication = List::default();
         if let Some(spec) = self.publication {
             publication.push(spec);
@@ -88,6 +92,7 @@ impl Blob {
             text(self.user.as_str()),
             text(&room),
             text(publisher),
+            publisher_no,
             self.remote,
             self.ssrc,
             self.rtcp_ssrc,
@@ -101,7 +106,8 @@ impl Blob {
     /// Reads it; `None` when it is not ours.
     pub fn decode(bytes: &[u8]) -> Option<Blob> {
         let wire: Wire = codec::decode(bytes).ok()?;
-        let (version, app, resource, number, flags, user, room, publisher, ..) = &wire;
+        let (version, app, resource, number, flags, user, room, publisher, publisher_no, ..) =
+            &wire;
         let (.., remote, ssrc, rtcp_ssrc, publication) = &wire;
         let room = std::str::from_utf8(room).ok()?;
         let room = match flags & NUMBER_ROOM {
@@ -111,7 +117,7 @@ impl Blob {
         let user_of = |text: &[u8]| UserId::new(std::str::from_utf8(text).ok()?).ok();
         let publisher = match publisher.is_empty() {
             true => None,
-            false => Some(user_of(publisher)?),
+            false => Some((user_of(publisher)?, MemberNo(*publisher_no))),
         };
         (*version == VERSION).then_some(Blob {
             app: SdkAppId(*app),
@@ -147,7 +153,7 @@ mod tests {
             stream: Stream::Substream,
             user: UserId::new(&"u".repeat(32)).unwrap(),
             room: RoomId::text(&"r".repeat(64)).unwrap(),
-            publisher: Some(UserId::new(&"p".repeat(32)).unwrap()),
+            publisher: Some((UserId::new(&"p".repeat(32)).unwrap(), MemberNo(u64::MAX))),
             remote: Endpoint { ip: [255; 16], port: u16::MAX },
             ssrc: u32::MAX,
             rtcp_ssrc: u32::MAX,

@@ -357,7 +357,7 @@ impl Directory {
             stream: request.stream,
             user: request.user.clone(),
             room: request.room.clone(),
-            publisher: request.publisher.cloned(),
+            publisher: request.publisher.cloned().zip(context.publisher),
             remote,
             ssrc,
             rtcp_ssrc,

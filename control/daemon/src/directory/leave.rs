@@ -120,10 +120,16 @@ impl Directory {
         if let Some(member) = room.members.get_mut(&resource.user) {
             member.resources.retain(|known| *known != id);
         }
-        if let Some(watched) = resource.publisher.and_then(|user| room.members.get_mut(&user)) {
+        if let Some(watched) = resource.publisher.as_ref().and_then(|u| room.members.get_mut(u)) {
             watched.watchers = watched.watchers.saturating_sub(1);
         }
-        room.members.retain(|_, member| !member.resources.is_empty() || member.watchers > 0);
+        for user in [Some(&resource.user), resource.publisher.as_ref()].into_iter().flatten() {
+            let is_gone =
+                |member: &super::Member| member.resources.is_empty() && member.watchers == 0;
+            if room.members.get(user).is_some_and(is_gone) {
+                room.members.remove(user);
+            }
+        }
         if room.resources.is_empty() {
             self.forget_room(resource.room);
         }

@@ -329,3 +329,6 @@ impl Room {
         proto::Command::OpenRoom { room, app, epoch, label: self.label }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,13 +120,19 @@ impl Directory {
             self.publications.insert(spec.publication.0);
         }
         self.ssrcs.extend([blob.ssrc, blob.rtcp_ssrc].into_iter().filter(|ssrc| *ssrc != 0));
+        if let Some((user, no)) = &blob.publisher
+            && !self.resources.contains_key(&blob.resource)
+        {
+            let watched = room.members.entry(user.clone()).or_insert_with(|| number_of(*no));
+            watched.watchers += 1;
+        }
         let resource = self.resources.entry(blob.resource).or_insert_with(|| Resource {
             room: no,
             user: blob.user.clone(),
             number: blob.number,
             role: blob.role,
             stream: blob.stream,
-            publisher: None,
+            publisher: blob.publisher.as_ref().map(|(user, _)| user.clone()),
             shard: home,
             sessions: Vec::new(),
             opening: 0,

@@ -1,6 +1,6 @@
 //! A shard's session slots: who has one, and with which generation it was given out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use proto::{SessionId, ShardId};
 
@@ -12,7 +12,9 @@ pub struct Slots {
     max: u32,
     /// Slots from here on were never given out.
     unused: u32,
+    /// Freed ones in order; may name slots that are taken again, which are passed over.
     free: VecDeque<u32>,
+    taken: HashSet<u32>,
     generations: HashMap<u32, u16>,
     /// The generation that an unused slot starts with; differs from life to life.
     first_generation: u16,
@@ -21,12 +23,12 @@ pub struct Slots {
 impl Slots {
     /// `max` free slots.
     pub fn new(shard: ShardId, max: u32, first_generation: u16) -> Self {
-        let first_generation = first_generation.max(1);
         Slots {
             shard,
             max,
             unused: 0,
             free: VecDeque::new(),
+            taken: HashSet::new(),
             generations: HashMap::new(),
             first_generation,
         }
@@ -34,7 +36,7 @@ impl Slots {
 
     /// How many can be given out now.
     pub fn vacant(&self) -> usize {
-        self.free.len() + (self.max - self.unused) as usize
+        (self.max as usize).saturating_sub(self.taken.len())
     }
 
     /// How many there are.
@@ -44,11 +46,16 @@ impl Slots {
 
     /// Gives one out.
     pub fn take(&mut self) -> Option<SessionId> {
-        let slot = if self.unused < self.max {
-            self.unused += 1;
-            self.unused - 1
-        } else {
-            self.free.pop_front()?
+        let slot = loop {
+            let slot = if self.unused < self.max {
+                self.unused += 1;
+                self.unused - 1
+            } else {
+                self.free.pop_front()?
+            };
+            if self.taken.insert(slot) {
+                break slot;
+            }
         };
         let last = self.generations.get(&slot).copied().unwrap_or(self.first_generation);
         // Zero is skipped: `SessionId(0)` stands for no session in events.
@@ -59,29 +66,19 @@ impl Slots {
 
     /// Takes one back. An id that is not the slot's last one changes nothing.
     pub fn give_back(&mut self, id: SessionId) {
-        if self.generations.get(&id.slot()) == Some(&id.generation())
-            && !self.free.contains(&id.slot())
-        {
+        let is_last = self.generations.get(&id.slot()) == Some(&id.generation());
+        if is_last && self.taken.remove(&id.slot()) {
             self.free.push_back(id.slot());
         }
     }
 
     /// Marks one as given out in an earlier life. `false` when it cannot be.
     pub fn occupy(&mut self, id: SessionId) -> bool {
-        let slot = id.slot();
-        if id.shard() != self.shard || slot >= self.max {
-            return false;
+        let fits = id.shard() == self.shard && id.slot() < self.max && self.taken.insert(id.slot());
+        if fits {
+            self.generations.insert(id.slot(), id.generation());
         }
-        while self.unused <= slot {
-            self.free.push_back(self.unused);
-            self.unused += 1;
-        }
-        match self.free.iter().position(|free| *free == slot) {
-            Some(at) => drop(self.free.remove(at)),
-            None => return false,
-        }
-        self.generations.insert(slot, id.generation());
-        true
+        fits
     }
 }
 
