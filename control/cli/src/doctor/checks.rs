@@ -24,14 +24,11 @@ pub fn all(host: &Host, config: &Config) -> Vec<Finding> {
     findings.push(locked_memory(host, config));
     findings.push(clock_source(host));
     findings.extend(governor(host, config));
-    if dpdk {
-        findings.push(hugepages(host, config));
-        findings.extend(device(host, config));
-    }
-    match config.port.kind {
-        PortType::Uring => findings.extend([io_uring(host), socket_buffers(host)]),
-        PortType::Udp => findings.push(socket_buffers(host)),
-        _ => findings.push(io_uring(host)),
+    findings.push(hugepages(host, config));
+    findings.push(io_uring(host));
+    match dpdk {
+        true => findings.extend(device(host, config)),
+        false => findings.push(socket_buffers(host)),
     }
     findings
 }
@@ -223,6 +220,9 @@ fn hugepages(host: &Host, config: &Config) -> Finding {
     let by_node = if nodes.len() > 1 { format!(" ({})", nodes.join(", ")) } else { String::new() };
     if free >= wanted {
         return Finding::ok(name, format!("{free} of 2 MiB are free{by_node}"));
+    }
+    if !matches!(config.port.kind, PortType::Dpdk { .. }) {
+        return Finding::ok(name, format!("{free} of 2 MiB are free; only a dpdk port uses them"));
     }
     let found = format!(
         "{free} of 2 MiB are free{by_node}, {wanted} would hold port.memory_mb; ordinary memory is used"

@@ -74,6 +74,7 @@ fn missing_hugepages_name_the_command_that_makes_them() {
     let finding = hugepages(&few.host(true), &af_xdp());
     assert_eq!(finding.status, Status::Warn);
     assert!(finding.fix.starts_with("echo 128 > /sys/kernel/mm/hugepages/"), "{}", finding.fix);
+    assert_eq!(hugepages(&few.host(true), &Config::default()).status, Status::Ok, "udp needs none");
     let many = Fake::new("many", &[(free, "128\n")]);
     assert_eq!(hugepages(&many.host(true), &af_xdp()).status, Status::Ok);
 }

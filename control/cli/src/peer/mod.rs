@@ -137,6 +137,12 @@ fn start(sections: &[Section], args: &PeerArgs) -> Result<Option<Tool>, Failure>
             Tool::start("gst-launch-1.0", &gst::arguments(sections, args.role), None).map(Some)
         }
         Via::Ffmpeg => {
+            if args.role == Role::View {
+                eprintln!(
+                    "roomlane: ffmpeg sends no receiver reports, so the node takes this viewer for gone \
+                     after limits.session_timeout_s"
+                );
+            }
             let description = (args.role == Role::View).then(|| ffmpeg::description(sections));
             let arguments = ffmpeg::arguments(sections, args.role);
             Tool::start("ffmpeg", &arguments, description).map(Some)

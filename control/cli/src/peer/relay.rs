@@ -16,6 +16,9 @@ const DATAGRAM_BYTES_MAX: usize = 2048;
 const LOOK: Duration = Duration::from_millis(100);
 /// Pairs of ports tried.
 const PAIR_TRIES: usize = 64;
+/// A larger step is a restart of the numbering and no loss (MAX_DROPOUT of RFC 3550, appendix A.1): a
+/// data plane that was started again goes on above everything it may have sent.
+const DROPOUT_MAX: i16 = 3000;
 
 /// What went through a relay.
 #[derive(Debug, Default)]
@@ -165,6 +168,8 @@ struct Stream {
     highest: u64,
     received: u64,
     timestamp: Option<u32>,
+    /// Lost before the numbering started anew.
+    lost_before: u64,
 }
 
 impl Stream {
@@ -176,14 +181,15 @@ impl Stream {
             u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
         };
         let (sequence, timestamp, ssrc) = (word(0) as u16, word(4), word(8));
-        if self.first.is_none() || self.ssrc != ssrc {
-            *self = Stream { ssrc, ..Stream::default() };
+        let step = sequence.wrapping_sub(self.highest as u16) as i16;
+        if self.first.is_none() || self.ssrc != ssrc || step.unsigned_abs() > DROPOUT_MAX as u16 {
             // Above zero, so that a late packet before the first has a number.
-            self.highest = (1 << 16) + u64::from(sequence);
-            self.first = Some(self.highest);
+            let highest = (1 << 16) + u64::from(sequence);
+            let lost_before = self.lost();
+            let first = Some(highest);
+            *self = Stream { ssrc, first, highest, lost_before, ..Stream::default() };
         } else {
             // The nearest number with these low bits.
-            let step = sequence.wrapping_sub(self.highest as u16) as i16;
             let index = self.highest.saturating_add_signed(i64::from(step));
             self.highest = self.highest.max(index);
             self.first = self.first.map(|first| first.min(index));
@@ -195,8 +201,12 @@ impl Stream {
             self.timestamp = Some(timestamp);
             counters.frames.fetch_add(1, Ordering::Relaxed);
         }
-        let expected = self.highest + 1 - self.first.unwrap_or(self.highest);
-        counters.lost.store(expected.saturating_sub(self.received), Ordering::Relaxed);
+        counters.lost.store(self.lost(), Ordering::Relaxed);
+    }
+
+    fn lost(&self) -> u64 {
+        let Some(first) = self.first else { return 0 };
+        self.lost_before + (self.highest + 1 - first).saturating_sub(self.received)
     }
 }
 
@@ -224,6 +234,16 @@ mod tests {
         assert_eq!(read(&counters.frames), 5);
         stream.take(&[1, 2, 3], &counters);
         assert_eq!(read(&counters.packets), 5, "no RTP");
+    }
+
+    #[test]
+    fn a_jump_of_the_numbering_is_no_loss_and_forgets_none() {
+        let counters = Counters::default();
+        let mut stream = Stream::default();
+        for sequence in [10, 12, 4_108, 4_109, 4_111] {
+            stream.take(&rtp(sequence, 0), &counters);
+        }
+        assert_eq!(counters.lost.load(Ordering::Relaxed), 2);
     }
 
     #[test]
