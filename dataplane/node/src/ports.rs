@@ -5,11 +5,12 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use config::{Config, PortType};
-use port::dpdk::{self, Dpdk, DpdkConfig};
+use port::dpdk::{self, Dpdk, DpdkConfig, Lcore};
 use port::netif::Netif;
 use port::sim::{Hub, SimConfig};
+use port::steer::{self, SteerConfig};
 use port::udp::UdpPort;
 use port::uring::UringPort;
 
@@ -180,15 +181,31 @@ fn open_dpdk(
     let mut key = [0; 16];
     getrandom::fill(&mut key).context("the host has no randomness")?;
     let netif = Netif::new(queue, port, key)?;
-    let mut seats = plan.take_seats();
-    let (Some(seat), true) = (seats.pop(), seats.is_empty()) else {
-        bail!("several workers on one DPDK device are not in this build; give `workers.cores` one");
-    };
-    let thread = seat.start(move || {
-        let lcore = netif.device().register_thread()?;
-        Ok((netif, lcore))
-    })?;
-    plan.await_workers(vec![thread])?;
+    let mut seats = plan.take_seats().into_iter();
+    let first = seats.next().context("a node has at least one worker")?;
+    let mut threads = Vec::new();
+    if seats.len() == 0 {
+        threads.push(first.start(move || {
+            let lcore = netif.device().register_thread()?;
+            Ok((netif, lcore))
+        })?);
+    } else {
+        let steer = SteerConfig { udp_base: port.udp_base, shards: port.shards, owner: 0 };
+        let (owner, sharers) = steer::split(netif, steer, |_| dpdk.pool());
+        threads.push(first.start(move || {
+            let lcore = owner.inner().device().register_thread()?;
+            Ok((owner, lcore))
+        })?);
+        for (mut seat, (_, sharer)) in seats.zip(sharers) {
+            let eal = dpdk.eal().clone();
+            seat.io_worker = 0;
+            threads.push(seat.start(move || {
+                let lcore = Lcore::register(&eal)?;
+                Ok((sharer, lcore))
+            })?);
+        }
+    }
+    plan.await_workers(threads)?;
     Ok(dpdk)
 }
 

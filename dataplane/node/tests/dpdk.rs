@@ -7,10 +7,10 @@ use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use proto::Endpoint;
+use proto::{Endpoint, ShardId};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use shm::fdpass;
-use support::control::Control;
+use support::control::{Control, PATIENCE};
 use support::process::{DataPlane, Folder};
 use support::room::Room;
 
@@ -171,4 +171,37 @@ fn an_xdp_port_carries_media_without_any_capability() {
 #[test]
 fn a_packet_socket_port_carries_media_without_any_capability() {
     carries_media("net_af_packet0,iface=media0", "user = \"nobody\"");
+}
+
+#[test]
+fn one_worker_does_the_io_for_the_shard_of_another() {
+    let cores = shm::affinity::cores().expect("cores");
+    if cores.len() < 2 {
+        eprintln!("skipped: this test needs two cores");
+        return;
+    }
+    let Some(lab) = Lab::new() else { return };
+    let folder = Folder::new();
+    let rest = format!("[workers]\ncores = [{}, {}]\n", cores[0], cores[1]);
+    let node = lab.start(&config(&lab, &folder, "net_af_xdp0,iface=media0", &rest));
+    let mut control = Control::connect(&folder.run_dir(), None).expect("greeted");
+    assert_eq!(control.welcome.shards, 2);
+    let mut room = Room::new(Endpoint::v4([198, 18, 1, 2], 8001), lab.socket(), lab.socket());
+    room.open_on(ShardId(1), &mut control);
+    warm_up(&mut room);
+    room.play(100);
+    // The owner wakes the other one; counters come ten times a second.
+    let end = std::time::Instant::now() + PATIENCE;
+    let workers = loop {
+        let workers = telemetry(&lab, "/roomlane/workers,1");
+        let counted = workers["worker_1/forwarded"].as_u64().is_some_and(|count| count >= 100);
+        if counted || std::time::Instant::now() > end {
+            break workers;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert_eq!(workers["worker_1/io_worker"], 0, "{workers}");
+    assert!(workers["worker_1/forwarded"].as_u64() >= Some(100), "{workers}");
+    assert_eq!(telemetry(&lab, "/roomlane/workers,0")["worker_0/rx_packets"], 0);
+    assert!(node.stop().success());
 }

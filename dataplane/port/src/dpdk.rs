@@ -198,6 +198,11 @@ impl Dpdk {
         self.dev.xstats()
     }
 
+    /// A handle of the device's pool, for a shard whose packets another worker receives and sends.
+    pub fn pool(&self) -> DpdkPool {
+        DpdkPool(self.pool.clone())
+    }
+
     /// Buffers of the pool that are out, those in the device's rings included.
     pub fn pool_in_use(&self) -> usize {
         self.pool.in_use()
@@ -311,6 +316,29 @@ fn checksum(mbuf: &Mbuf) -> RxChecksum {
         (Bad, _) | (_, Bad) => RxChecksum::Bad,
         (Good | Absent, Good | Absent) => RxChecksum::Good,
         _ => RxChecksum::Unchecked,
+    }
+}
+
+/// The pool of a device without its queues; see [`Dpdk::pool`].
+#[derive(Debug, Clone)]
+pub struct DpdkPool(Mempool);
+
+impl Pool for DpdkPool {
+    type Buf = DpdkBuf;
+
+    #[inline]
+    fn alloc(&mut self) -> Option<DpdkBuf> {
+        self.0.alloc().map(DpdkBuf)
+    }
+
+    #[inline]
+    fn free(&mut self, buf: DpdkBuf) {
+        drop(buf);
+    }
+
+    /// Of the whole pool, those in the device's rings included.
+    fn in_use(&self) -> usize {
+        self.0.in_use()
     }
 }
 
