@@ -1,0 +1,145 @@
+//! The command as a shell sees it: exit codes, and which stream says what.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("rl-cmd-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn roomlane(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roomlane")).args(words).env("PATH", "").output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("no signal")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn every_command_that_needs_a_node_says_that_there_is_none() {
+    let dir = Dir::new("none");
+    let node = dir.0.to_str().unwrap();
+    let commands: [&[&str]; 9] = [
+        &["show", "node"],
+        &["show", "worker", "--json"],
+        &["show", "port"],
+        &["show", "room"],
+        &["show", "session"],
+        &["show", "drops"],
+        &["show", "runtime"],
+        &["room", "end", "7", "r"],
+        &["session", "kick", "s0-1-1"],
+    ];
+    for words in commands {
+        let output = roomlane(&[words, &["--node", node]].concat());
+        assert_eq!(code(&output), 4, "{words:?}");
+        assert_eq!(stderr(&output), "roomlane: no node running; start one with roomlane up\n");
+        assert!(output.stdout.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn the_sample_passes_its_own_check() {
+    let dir = Dir::new("sample");
+    let sample = roomlane(&["config", "sample"]);
+    assert_eq!(code(&sample), 0);
+    let file = dir.file("node.toml", &String::from_utf8(sample.stdout).unwrap());
+    let check = roomlane(&["config", "check", &file]);
+    assert_eq!(code(&check), 0, "{}", stderr(&check));
+    assert!(stderr(&check).contains("nobody can join"), "{}", stderr(&check));
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_place_by_every_command_that_reads_it() {
+    let dir = Dir::new("bad");
+    let file = dir.file("node.toml", "[port]\nmtu = 9\n");
+    let place = format!("{file}:2:7: port.mtu: 9 is out of range; allowed: 576 to 2000\n");
+    let commands: [&[&str]; 3] = [&["config", "check"], &["up"], &["show", "node"]];
+    for words in commands {
+        let output = roomlane(&[words, &["--config", &file]].concat());
+        assert_eq!(code(&output), 3, "{words:?}");
+        assert!(stderr(&output).ends_with(&place), "{words:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_read_fails_the_check_with_the_command_that_fixes_it() {
+    let dir = Dir::new("secret");
+    dir.file("s", &"a1".repeat(32));
+    let file = dir.file("node.toml", "[[app]]\nsdkappid = 7\nsecret_files = [\"s\"]\n");
+    let output = roomlane(&["config", "check", &file]);
+    assert_eq!(code(&output), 3);
+    let text = stderr(&output);
+    assert!(text.contains("app 7") && text.contains("chmod 0400"), "{text}");
+    assert!(!text.contains("a1a1"), "{text}");
+    assert_eq!(code(&roomlane(&["config", "check", "--no-secrets", &file])), 0);
+}
+
+#[test]
+fn wrong_command_lines_are_usage_errors() {
+    let lines: [&[&str]; 6] = [
+        &["show", "weather"],
+        &["session", "kick", "s0-1"],
+        &["no-such-command"],
+        &["../evil"],
+        &["peer", "publish", "--user", "u"],
+        &["peer", "publish", "--user", "u", "--room", "r", "--sdkappid", "7"],
+    ];
+    for words in lines {
+        let output = roomlane(words);
+        assert_eq!(code(&output), 2, "{words:?}: {}", stderr(&output));
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn the_version_is_told_even_without_a_data_plane() {
+    let output = roomlane(&["--version"]);
+    assert_eq!(code(&output), 0);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.starts_with(&format!("roomlane {}\n", env!("CARGO_PKG_VERSION"))), "{text}");
+}
+
+#[test]
+fn a_node_without_its_programs_is_not_started() {
+    let dir = Dir::new("programs");
+    let text = format!(
+        "[node]\nrun_dir = {:?}\n[port]\nudp_base = 39211\n[control]\n\
+         listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n",
+        dir.0.join("run").to_str().unwrap()
+    );
+    let file = dir.file("node.toml", &text);
+    // A copy alone in a folder has no other program beside it.
+    let alone = dir.0.join("roomlane");
+    std::fs::copy(env!("CARGO_BIN_EXE_roomlane"), &alone).unwrap();
+    let output = Command::new(&alone).args(["up", "-c", &file]).env("PATH", "").output().unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("roomlane-dataplane is neither beside"),
+        "{}",
+        stderr(&output)
+    );
+}
