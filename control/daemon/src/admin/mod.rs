@@ -31,7 +31,7 @@ use peer::{Peer, Right};
 #[serde(tag = "act", deny_unknown_fields)]
 enum Act {
     #[serde(rename = "status")]
-    Status,
+    Status {},
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -54,7 +54,7 @@ enum RoomType {
 impl Act {
     fn name(&self) -> &'static str {
         match self {
-            Act::Status => "status",
+            Act::Status {} => "status",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -62,7 +62,7 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
-            Act::Status => Right::Read,
+            Act::Status {} => Right::Read,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
     }
@@ -70,7 +70,7 @@ impl Act {
     /// What it is about, masked, for the audit.
     fn target(&self) -> String {
         match self {
-            Act::Status => String::new(),
+            Act::Status {} => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
@@ -205,7 +205,7 @@ async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Valu
 
 async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
     match act {
-        Act::Status => Ok(status(hub)),
+        Act::Status {} => Ok(status(hub)),
         Act::Kick { session } => {
             let Ok(id) = session.parse::<SessionId>() else {
                 return refused("session_invalid", "a session looks like s0-12-3");

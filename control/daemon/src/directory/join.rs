@@ -349,21 +349,7 @@ impl Directory {
                 ssrc = slot.ssrc;
             }
         }
-        let blob = Blob {
-            app: request.app,
-            resource: context.id,
-            number: context.number,
-            role: request.role,
-            stream: request.stream,
-            user: request.user.clone(),
-            room: request.room.clone(),
-            publisher: request.publisher.cloned().zip(context.publisher),
-            remote,
-            ssrc,
-            rtcp_ssrc,
-            publication,
-        };
-        open.blob = blob.encode();
+        open.blob = blob(request, context, &open, publication).encode();
         let desired = Some(Desired::new(&open));
         orders.push(context.shard, Command::OpenSession(open));
         wipe(&mut open);
@@ -465,6 +451,29 @@ struct Context {
     publisher: Option<MemberNo>,
     grant: GrantWord,
     shard: ShardId,
+}
+
+/// What a later life of this process must know of a session.
+fn blob(
+    request: &JoinRequest<'_>,
+    context: &Context,
+    open: &OpenSession,
+    publication: Option<PublicationSpec>,
+) -> Blob {
+    Blob {
+        app: request.app,
+        resource: context.id,
+        number: context.number,
+        role: request.role,
+        stream: request.stream,
+        user: request.user.clone(),
+        room: request.room.clone(),
+        publisher: request.publisher.cloned().zip(context.publisher),
+        remote: open.remote,
+        ssrc: open.slots.first().map_or(0, |slot| slot.ssrc),
+        rtcp_ssrc: open.rtcp_ssrc,
+        publication,
+    }
 }
 
 /// Makes a publication of the home shard arrive on another one.

@@ -28,6 +28,10 @@ const TABLE: &[(&str, Extension)] = &[
     ),
 ];
 
+/// An `a=extmap` value that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
 /// What a URI means.
 pub fn of_uri(uri: &str) -> Option<Extension> {
     TABLE.iter().find(|(known, _)| *known == uri).map(|(_, extension)| *extension)
@@ -42,12 +46,12 @@ pub fn uri(extension: Extension) -> Option<&'static str> {
 /// written anew at each hop (mid, rid, transport-cc, send times), which this node does not do yet.
 ///
 /// # Errors
-/// The value is malformed.
-pub fn parse(value: &str) -> Result<Option<ExtensionId>, ()> {
+/// [`Malformed`].
+pub fn parse(value: &str) -> Result<Option<ExtensionId>, Malformed> {
     let mut words = value.split_ascii_whitespace();
-    let (id, uri) = (words.next().ok_or(())?, words.next().ok_or(())?);
+    let (id, uri) = (words.next().ok_or(Malformed)?, words.next().ok_or(Malformed)?);
     let id = id.split_once('/').map_or(id, |(id, _direction)| id);
-    let id: u16 = id.parse().map_err(|_| ())?;
+    let id: u16 = id.parse().map_err(|_| Malformed)?;
     let known = of_uri(uri).filter(|extension| !extension.is_hop_by_hop());
     Ok(match (known, u8::try_from(id)) {
         (Some(extension), Ok(id @ 1..=14)) => Some(ExtensionId { extension, id }),
@@ -77,7 +81,7 @@ mod tests {
         assert_eq!(parse(&format!("0 {level}")), Ok(None));
         assert_eq!(parse("4 urn:ietf:params:rtp-hdrext:sdes:mid"), Ok(None));
         assert_eq!(parse("4 urn:example:unknown"), Ok(None));
-        assert_eq!(parse("x urn:3gpp:video-orientation"), Err(()));
-        assert_eq!(parse("4"), Err(()));
+        assert_eq!(parse("x urn:3gpp:video-orientation"), Err(Malformed));
+        assert_eq!(parse("4"), Err(Malformed));
     }
 }

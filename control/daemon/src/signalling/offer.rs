@@ -352,7 +352,7 @@ impl<'a> Reader<'a> {
         let mut taken: Vec<ExtensionId> = Vec::new();
         for value in session.chain(self.values("extmap")) {
             let parsed =
-                extension::parse(value).map_err(|()| self.malformed("an a=extmap is malformed"))?;
+                extension::parse(value).map_err(|_| self.malformed("an a=extmap is malformed"))?;
             let Some(found) = parsed else { continue };
             let doubled = taken
                 .iter()

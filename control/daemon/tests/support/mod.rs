@@ -1,0 +1,391 @@
+//! A stand-in for the data plane at the other end of the rings, and a node's API around it. It keeps
+//! the link's protocol and the table of sessions; it moves no media.
+#![allow(dead_code)] // each test program uses its part
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use daemon::api::rates::Rates;
+use daemon::api::{Api, AppAccess, Peer, router};
+use daemon::directory::{Directory, Settings, SystemEntropy};
+use daemon::export::Metrics;
+use daemon::link::Link;
+use daemon::link::hub::{Hub, Status};
+use daemon::logs::LogLimit;
+use daemon::signalling::address::MediaAddresses;
+use proto::codec::{self, MESSAGE_MAX};
+use proto::link::{DATAPLANE_SOCKET, Hello, Welcome};
+use proto::region::{LAYOUT_VERSION, RING_BYTES, Sizes};
+use proto::{CloseReason, Command, Event, OpenSession, Quota, Refusal, SdkAppId};
+use shm::event::Event as WakeUp;
+use shm::fdpass::{self, Listener};
+use shm::region::{Kind, Region, RegionSpec};
+use shm::ring::{Consumer, Producer, RingSpec};
+use shm::words::Span;
+use token::{AppKeys, Privileges, RoomId, Secret, UserId};
+use tower::ServiceExt;
+
+const COMMANDS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).secret();
+const EVENTS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX);
+
+/// What a test sees and sets of the stand-in.
+#[derive(Default)]
+pub struct Seen {
+    pub sessions: BTreeMap<u64, OpenSession>,
+    pub rooms: HashMap<u64, u32>,
+    pub commands: Vec<Command>,
+    /// Answer of the next sessions.
+    pub refuse: Option<Refusal>,
+    /// No answers at all.
+    pub silent: bool,
+    /// Connections so far, and whether each brought a ledger.
+    pub hellos: Vec<bool>,
+}
+
+/// The stand-in, with one shard.
+pub struct RingPeer {
+    pub seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RingPeer {
+    pub fn start(run_dir: &Path, instance: u64) -> RingPeer {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let listener = Listener::bind(&run_dir.join(DATAPLANE_SOCKET), 0o600).expect("bind");
+        let (for_thread, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || serve(&listener, instance, &for_thread, &stopped));
+        RingPeer { seen, stop, thread: Some(thread) }
+    }
+
+    pub fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap())
+    }
+}
+
+impl Drop for RingPeer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let result = thread.join();
+            if !std::thread::panicking() {
+                result.expect("the stand-in panicked");
+            }
+        }
+    }
+}
+
+const SIZES: Sizes = Sizes { shards: 1, sessions_max: 32, rooms_max: 8 };
+
+fn region(kind: Kind) -> Region {
+    Region::create(RegionSpec {
+        name: "test",
+        kind,
+        layout_version: u64::from(LAYOUT_VERSION),
+        payload_bytes: SIZES.control_bytes(),
+        epoch: 1,
+    })
+    .expect("region")
+}
+
+fn serve(listener: &Listener, instance: u64, seen: &Mutex<Seen>, stop: &AtomicBool) {
+    let (control, stats) = (region(Kind::Control), region(Kind::Stats));
+    let (wake_shard, wake_control) = (WakeUp::new().unwrap(), WakeUp::new().unwrap());
+    let span = |offset: usize| Span { offset_words: offset / 8, len_words: RING_BYTES / 8 };
+    let words = |offset| control.words(span(offset)).expect("inside");
+    let mut commands = Consumer::attach(words(SIZES.command_ring(0)), COMMANDS).unwrap();
+    let mut events = Producer::attach(words(SIZES.event_ring(0)), EVENTS)
+        .unwrap()
+        .with_event(wake_control.try_clone().unwrap());
+    let mut peer: Option<OwnedFd> = None;
+    let mut greeted = false;
+    while !stop.load(Ordering::Acquire) {
+        if readable(listener.as_fd()) {
+            let socket = listener.accept().unwrap();
+            let mut bytes = [0; 64];
+            let received = fdpass::recv(&socket, &mut bytes).unwrap();
+            let hello: Hello = codec::decode(&bytes[..received.len_bytes]).unwrap();
+            assert_eq!(hello.has_ledger, !received.descriptors.is_empty());
+            seen.lock().unwrap().hellos.push(hello.has_ledger);
+            let welcome = Welcome {
+                layout_version: LAYOUT_VERSION,
+                instance,
+                shards: SIZES.shards,
+                sessions_max: SIZES.sessions_max,
+                rooms_max: SIZES.rooms_max,
+                udp_base: 8000,
+                adopted: hello.has_ledger,
+                resync: greeted,
+            };
+            greeted = true;
+            let len = codec::encode(&welcome, &mut bytes).unwrap();
+            let descriptors =
+                [control.as_fd(), stats.as_fd(), wake_shard.as_fd(), wake_control.as_fd()];
+            fdpass::send(&socket, &bytes[..len], &descriptors).unwrap();
+            peer = Some(socket);
+        }
+        if peer.as_ref().is_some_and(|peer| readable(peer.as_fd())) {
+            peer = None;
+        }
+        let mut bytes = [0; MESSAGE_MAX];
+        while let Some(len) = commands.pop(&mut bytes).unwrap() {
+            let command: Command = codec::decode(&bytes[..len]).expect("a command");
+            for event in obey(&mut seen.lock().unwrap(), command) {
+                let len = codec::encode(&event, &mut bytes).unwrap();
+                events.push(&bytes[..len]).unwrap();
+            }
+            events.wake().unwrap();
+        }
+        // A poll of its own, so that lost wake-ups of the daemon do not hide.
+        if commands.arm().unwrap() && wake_shard.wait(Duration::from_millis(2)).unwrap() {
+            wake_shard.drain().unwrap();
+        }
+        commands.disarm();
+    }
+}
+
+fn readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now)).unwrap() > 0
+}
+
+fn obey(seen: &mut Seen, command: Command) -> Vec<Event> {
+    seen.commands.push(command);
+    if seen.silent {
+        return Vec::new();
+    }
+    match command {
+        Command::OpenRoom { room, app, .. } => {
+            seen.rooms.insert(room.0, app.0);
+            Vec::new()
+        }
+        Command::OpenSession(open) => {
+            let (session, room) = (open.session, open.room);
+            if let Some(why) = seen.refuse {
+                return vec![Event::Refused { session, room, why }];
+            }
+            assert!(seen.rooms.contains_key(&room.0), "a session without a room");
+            assert!(seen.sessions.insert(session.0, open).is_none(), "opened twice");
+            vec![Event::Opened { session }]
+        }
+        Command::CloseSession { session, reason } => match seen.sessions.remove(&session.0) {
+            Some(_) => vec![Event::Closed { session, reason, rx_packets: 0, tx_packets: 0 }],
+            None => {
+                let (room, why) = (proto::RoomNo(0), Refusal::Unknown);
+                vec![Event::Refused { session, room, why }]
+            }
+        },
+        Command::SetGrant { session, grant } => {
+            seen.sessions.get_mut(&session.0).expect("open").grant = grant;
+            Vec::new()
+        }
+        Command::Resync => {
+            let told = seen.sessions.values().map(|open| Event::Session {
+                session: open.session,
+                room: open.room,
+                member: open.member,
+                grant: open.grant,
+                blob: open.blob,
+            });
+            let count = seen.sessions.len() as u32;
+            told.chain([Event::ResyncDone { sessions: count }]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+pub const APP: u32 = 1_400_000_001;
+/// Demands a PrivateMapKey.
+pub const STRICT_APP: u32 = 1_400_000_002;
+/// One join a second.
+pub const SLOW_APP: u32 = 1_400_000_003;
+
+pub fn secret(app: u32) -> Secret {
+    Secret::from_file_content(format!("{app:064}").as_bytes()).unwrap()
+}
+
+pub fn now() -> u64 {
+    shm::clock::unix_ns() / 1_000_000_000
+}
+
+pub fn user_sig(app: u32, user: &str) -> String {
+    let user = UserId::new(user).unwrap();
+    token::make_user_sig(app, &secret(app), &user, now(), 600).unwrap()
+}
+
+pub fn map_key(app: u32, user: &str, room: &RoomId, bits: u8) -> String {
+    let user = UserId::new(user).unwrap();
+    let privileges = Privileges::from_bits(bits);
+    token::make_private_map_key(app, &secret(app), &user, room, privileges, now(), 300).unwrap()
+}
+
+/// A control process without its listeners.
+pub struct Control {
+    pub hub: Arc<Hub>,
+    pub metrics: Arc<Metrics>,
+    pub router: Router,
+    link: Option<Link>,
+}
+
+pub fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("roomlane-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+impl Control {
+    pub fn start(run_dir: &Path, source_joins_per_s: u32) -> Control {
+        let apps = [APP, STRICT_APP, SLOW_APP];
+        let settings = Settings {
+            apps: apps.iter().map(|app| (SdkAppId(*app), Quota::default())).collect(),
+            media: MediaAddresses {
+                own: vec!["198.18.1.2/24".parse().unwrap()],
+                exclusive: true,
+                ..MediaAddresses::default()
+            },
+            udp_base: 8000,
+            room_sessions_per_shard: 100,
+        };
+        let directory = Directory::new(settings, Box::new(SystemEntropy), now());
+        let hub = Arc::new(Hub::new(directory).unwrap());
+        let metrics = Arc::new(Metrics::new(run_dir.to_owned()).unwrap());
+        let access = |app: u32| AppAccess {
+            keys: AppKeys::new(app, vec![secret(app)]).unwrap(),
+            private_map_key_required: app == STRICT_APP,
+            joins_per_s: u32::from(app == SLOW_APP),
+        };
+        let api = Arc::new(Api {
+            hub: Arc::clone(&hub),
+            apps: apps.iter().map(|app| (*app, access(*app))).collect(),
+            skew_s: 5,
+            rates: Rates::new(source_joins_per_s, [(SLOW_APP, 1)]),
+            metrics: Arc::clone(&metrics),
+            log: LogLimit::default(),
+        });
+        let link = Some(Link::start(Arc::clone(&hub), run_dir.to_owned()).unwrap());
+        Control { hub, metrics, router: router(api), link }
+    }
+
+    /// With a data plane.
+    pub async fn up(run_dir: &Path, source_joins_per_s: u32) -> Control {
+        let control = Control::start(run_dir, source_joins_per_s);
+        control.wait_for(|control| matches!(control.hub.status(), Status::Up { .. })).await;
+        control
+    }
+
+    pub async fn wait_for(&self, condition: impl Fn(&Control) -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !condition(self) {
+            assert!(Instant::now() < end, "waited in vain");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, text }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.stop();
+        }
+    }
+}
+
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and code of a problem document, whose form is checked.
+    pub fn problem(&self) -> (u16, String) {
+        let kind = self.header("content-type");
+        assert!(kind.starts_with("application/problem+json"), "{} {}", self.status, self.text);
+        let document: serde_json::Value = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(document["status"], self.status);
+        let code = document["code"].as_str().unwrap().to_owned();
+        assert_eq!(document["type"], format!("urn:roomlane:problem:{code}"));
+        assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()));
+        (self.status, code)
+    }
+}
+
+pub const CLIENT: &str = "192.0.2.7";
+
+pub struct Ask(pub axum::http::request::Builder);
+
+pub fn ask(method: &str, uri: &str) -> Ask {
+    let peer = Peer(Some(CLIENT.parse().unwrap()));
+    Ask(Request::builder().method(method).uri(uri).extension(peer))
+}
+
+impl Ask {
+    pub fn header(self, name: &str, value: &str) -> Ask {
+        Ask(self.0.header(name, value))
+    }
+
+    pub fn bearer(self, credential: &str) -> Ask {
+        self.header("authorization", &format!("Bearer {credential}"))
+    }
+
+    pub fn sdp(self, text: &str) -> Request<Body> {
+        let builder = self.0.header("content-type", "application/sdp");
+        builder.body(Body::from(text.to_owned())).unwrap()
+    }
+
+    pub fn empty(self) -> Request<Body> {
+        self.0.body(Body::empty()).unwrap()
+    }
+}
+
+pub const KEY: &str = "inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA==";
+
+pub fn publisher(ssrc: u32) -> String {
+    format!(
+        "v=0\r\no=- 0 0 IN IP4 {CLIENT}\r\ns=-\r\nc=IN IP4 {CLIENT}\r\nt=0 0\r\n\
+         m=audio 9 RTP/SAVP 111\r\na=rtpmap:111 opus/48000/2\r\na=sendonly\r\na=rtcp-mux\r\n\
+         a=ssrc:{ssrc} cname:x\r\na=crypto:1 AEAD_AES_128_GCM {KEY}\r\n"
+    )
+}
+
+pub fn viewer(port: u16) -> String {
+    format!(
+        "v=0\r\no=- 0 0 IN IP4 {CLIENT}\r\ns=-\r\nc=IN IP4 {CLIENT}\r\nt=0 0\r\n\
+         m=audio {port} RTP/SAVP 111\r\na=rtpmap:111 opus/48000/2\r\na=recvonly\r\na=rtcp-mux\r\n\
+         a=crypto:1 AEAD_AES_128_GCM {KEY}\r\n"
+    )
+}
+
+/// Why the sessions of a stand-in were closed.
+pub fn close_reasons(peer: &RingPeer) -> Vec<CloseReason> {
+    peer.with(|seen| {
+        let reason = |command: &Command| match command {
+            Command::CloseSession { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        seen.commands.iter().filter_map(reason).collect()
+    })
+}
