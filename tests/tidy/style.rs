@@ -170,7 +170,8 @@ pub fn sleeps(tree: &Tree) -> Vec<String> {
 /// Whether these lines open a loop and compare the clock.
 fn looks_again(lines: &[&str]) -> bool {
     let opens = |line: &&str| has_word(line, "while") || has_word(line, "loop");
-    let compares = |line: &&str| line.contains("now() <") || line.contains("now() >");
+    let clocks = ["now() <", "now() >", "elapsed() <", "elapsed() >"];
+    let compares = |line: &&str| clocks.iter().any(|clock| line.contains(clock));
     lines.iter().any(opens) && lines.iter().any(compares)
 }
 
