@@ -53,7 +53,7 @@ async fn operate(
     }
     let kick = |id: &str| format!(r#"{{"act":"session.kick","session":"{id}"}}"#);
     assert_eq!(act(socket, &kick("s0-9-9")).await["code"], "not_found");
-    assert_eq!(act(socket, &kick("x\u{1b}[2J")).await["code"], "session_invalid");
+    assert_eq!(act(socket, &kick(r"x\u001b[2J")).await["code"], "session_invalid");
     let id = peer.with(|seen| seen.sessions.values().next().unwrap().session.to_string());
     let kicked = act(socket, &kick(&id)).await;
     assert_eq!((&kicked["ok"], &kicked["confirmed"]), (&true.into(), &true.into()));
