@@ -24,6 +24,7 @@ use config::Config;
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;
 use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use app::{App, Msg};
 use source::Source;
@@ -120,15 +121,29 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        let _ = ratatui::try_restore();
     }
+}
+
+/// Asks the dashboard to end, and ends it if it cannot: the library that reads keys does not come back
+/// from a terminal that was hung up.
+fn end_on_signals(ended: Arc<AtomicBool>) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            ended.store(true, Ordering::Relaxed);
+            std::thread::sleep(5 * LOOK);
+            // A dead terminal takes nothing back, and complaining to it would end in a panic.
+            let _ = ratatui::try_restore();
+            std::process::exit(1);
+        }
+    });
+    Ok(())
 }
 
 fn dashboard(mut source: Source, interval: Duration) -> Result<()> {
     let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&ended))?;
-    }
+    end_on_signals(Arc::clone(&ended))?;
     let theme = Theme::of_environment();
     let mut app = App::default();
     let mut screen = Screen::open()?;
