@@ -71,6 +71,7 @@ async fn canaries_stay_inside_and_admin_acts_do_what_they_say() {
     let writer = lines.clone();
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
     let dir = folder("canary");
