@@ -54,7 +54,8 @@ pub fn apps(config: &Config) -> Result<HashMap<u32, AppAccess>> {
     for app in &config.apps {
         let mut secrets = Vec::new();
         for file in &app.secret_files {
-            let text = file.read()?;
+            // Its sentence names the cause already: no chain to print twice.
+            let text = file.read().map_err(|error| anyhow::anyhow!("{error}"))?;
             let secret = Secret::from_file_content(text.as_bytes())
                 .with_context(|| format!("{file}: app {}", app.sdkappid))?;
             secrets.push(secret);
