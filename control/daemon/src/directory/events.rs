@@ -17,7 +17,7 @@ pub enum Outcome {
 
 impl Directory {
     /// Takes in one event of a shard. `Session` and `ResyncDone` belong to the link, see
-    /// [`Directory::adopt`].
+    /// [`Directory::attach`].
     pub fn event(&mut self, shard: ShardId, event: &Event, orders: &mut Orders) -> Vec<Outcome> {
         match *event {
             Event::Opened { session } => self.opened(session),
