@@ -110,8 +110,7 @@ impl Reception {
         }
         self.received += 1;
         self.highest = self.highest.max(index);
-        let arrival = u128::from(now.mono.0) * u128::from(clock_rate) / 1_000_000_000;
-        let transit = (arrival as u32).wrapping_sub(timestamp);
+        let transit = units(now.mono, clock_rate).wrapping_sub(timestamp);
         if self.received > 1 {
             let difference = transit.wrapping_sub(self.transit) as i32;
             let difference = difference.unsigned_abs().min(1 << 27);
@@ -159,9 +158,28 @@ impl Reception {
     }
 }
 
+/// `at` in units of a clock, modulo 2^32. Seconds and the rest apart, which is exact: 128 bits would be
+/// divided by a call.
+fn units(at: Instant, clock_rate: u32) -> u32 {
+    let (seconds, rest_ns) = (at.0 / 1_000_000_000, at.0 % 1_000_000_000);
+    let rate = u64::from(clock_rate);
+    // The rest is below 2^30 and the rate below 2^32.
+    seconds.wrapping_mul(rate).wrapping_add(rest_ns * rate / 1_000_000_000) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_those_of_the_exact_quotient() {
+        for ns in [0, 1, 999_999_999, 1_000_000_000, 1_700_000_000_123_456_789, u64::MAX] {
+            for rate in [1, 8_000, 48_000, 90_000, u32::MAX] {
+                let exact = (u128::from(ns) * u128::from(rate) / 1_000_000_000) as u32;
+                assert_eq!(units(Instant(ns), rate), exact, "{ns} ns at {rate} Hz");
+            }
+        }
+    }
 
     fn at(ms: u64) -> Now {
         Now { mono: Instant(ms * 1_000_000), unix_ns: 0 }
