@@ -89,7 +89,13 @@ struct Copy {
     timestamp: u32,
 }
 
-type Batch = ArrayVec<Copy, SEAL_BATCH>;
+/// Copies with their headers written, waiting for one call to the provider: three arrays with one
+/// place per copy.
+struct Batch<B> {
+    to: ArrayVec<Entry, SEAL_BATCH>,
+    indices: ArrayVec<(EgressIndex, usize), SEAL_BATCH>,
+    bufs: ArrayVec<B, SEAL_BATCH>,
+}
 
 /// Forwards the opened RTP packets of the burst, in order, and gives all its buffers away.
 pub fn seal<P: Provider, I: Io>(
@@ -222,7 +228,7 @@ fn seal_copies<P: Provider, I: Io>(
     payload: &[u8],
     keep_last: bool,
 ) -> (usize, Option<Copy>) {
-    let mut batch = Batch::new();
+    let mut batch = Batch { to: ArrayVec::new(), indices: ArrayVec::new(), bufs: ArrayVec::new() };
     let mut held = None;
     let mut sent = 0;
     let mut cursor = shard.fanouts.start(&shard.publications[media.publication].fanout);
@@ -235,14 +241,15 @@ fn seal_copies<P: Provider, I: Io>(
             }
         };
         let next = if keep_last { held.replace(copy) } else { Some(copy) };
-        if let Some(copy) = next {
-            batch.push(copy);
+        let Some(copy) = next else { continue };
+        if let Err(reason) = prepare(shard, io, media, payload.len(), copy, &mut batch) {
+            shard.counters.egress_drops[reason as usize] += 1;
         }
-        if batch.is_full() {
+        if batch.to.is_full() {
             sent += seal_batch(shard, io, media, payload, &mut batch);
         }
     }
-    if !batch.is_empty() {
+    if !batch.to.is_empty() {
         sent += seal_batch(shard, io, media, payload, &mut batch);
     }
     (sent, held)
@@ -312,65 +319,67 @@ fn with_header<P: Provider, T>(
     write(&repr)
 }
 
+/// Takes a buffer for a copy and writes its header.
+fn prepare<P: Provider, I: Io>(
+    shard: &Shard<P>,
+    io: &mut I,
+    media: &Media,
+    payload_len: usize,
+    copy: Copy,
+    batch: &mut Batch<I::Buf>,
+) -> Result<(), DropReason> {
+    let mut buf = io.alloc().ok_or(DropReason::NoMbuf)?;
+    let tag_len = tag_len(shard, &copy);
+    let header_len = with_header(shard, media, &copy, |repr| {
+        let out = buf.append(repr.header_len() + payload_len + tag_len)?;
+        repr.emit(out).ok()
+    });
+    let Some(header_len) = header_len else {
+        io.free(buf);
+        return Err(DropReason::Oversize);
+    };
+    batch.to.push(copy.entry);
+    batch.indices.push((copy.index, header_len));
+    batch.bufs.push(buf);
+    Ok(())
+}
+
 /// Seals a batch of copies in one call to the provider and sends them; returns how many.
 fn seal_batch<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     media: &Media,
     payload: &[u8],
-    batch: &mut Batch,
+    batch: &mut Batch<I::Buf>,
 ) -> usize {
-    let mut written = ArrayVec::<(Copy, usize, I::Buf), SEAL_BATCH>::new();
-    for copy in batch.drain(..) {
-        let Some(mut buf) = io.alloc() else {
-            shard.counters.egress_drops[DropReason::NoMbuf as usize] += 1;
-            continue;
-        };
-        let tag_len = tag_len(shard, &copy);
-        let header_len = with_header(shard, media, &copy, |repr| {
-            let out = buf.append(repr.header_len() + payload.len() + tag_len)?;
-            repr.emit(out).ok()
-        });
-        match header_len {
-            Some(header_len) => written.push((copy, header_len, buf)),
-            None => {
-                shard.counters.egress_drops[DropReason::Oversize as usize] += 1;
-                io.free(buf);
-            }
-        }
-    }
-    let mut sealed = ArrayVec::<(Entry, Option<usize>), SEAL_BATCH>::new();
-    let mut bufs = ArrayVec::<I::Buf, SEAL_BATCH>::new();
-    let mut rest = ArrayVec::<(Copy, usize), SEAL_BATCH>::new();
-    for (copy, header_len, buf) in written {
-        rest.push((copy, header_len));
-        bufs.push(buf);
-    }
+    // Zero: not sealed.
+    let mut lens = [0; SEAL_BATCH];
     {
         let mut jobs = ArrayVec::<SealJob<'_, P>, SEAL_BATCH>::new();
-        for ((copy, header_len), buf) in rest.into_iter().zip(bufs.iter_mut()) {
-            sealed.push((copy.entry, None));
-            let Some(keys) = &shard.keys[copy.entry.session as usize] else { continue };
-            let ssrc = shard.slots[copy.entry.slot].spec.ssrc;
+        let mut places = ArrayVec::<usize, SEAL_BATCH>::new();
+        let ready = batch.indices.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
+        for (at, (((index, header_len), buf), entry)) in ready.enumerate() {
+            let Some(keys) = &shard.keys[entry.session as usize] else { continue };
+            let ssrc = shard.slots[entry.slot].spec.ssrc;
             let plaintext = Plaintext::Shared(payload);
             let out = buf.bytes_mut();
-            jobs.push(SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out));
+            jobs.push(SealJob::new(&keys.outbound, ssrc, index, header_len, plaintext, out));
+            places.push(at);
         }
         shard.provider.seal_many(&mut jobs);
-        for ((_, len), job) in sealed.iter_mut().zip(&jobs) {
-            *len = job.result.ok();
+        for (job, at) in jobs.iter().zip(places) {
+            lens[at] = job.result.unwrap_or(0);
         }
     }
     let mut sent = 0;
-    for ((entry, len), mut buf) in sealed.into_iter().zip(bufs) {
-        match len {
-            Some(len) => {
-                buf.truncate(len);
-                send(shard, io, media, entry, payload.len(), buf);
-                sent += 1;
-            }
-            None => io.free(buf),
+    for ((entry, mut buf), len) in batch.to.drain(..).zip(batch.bufs.drain(..)).zip(lens) {
+        if len == 0 {
+            io.free(buf);
+            continue;
         }
+        buf.truncate(len);
+        send(shard, io, media, entry, payload.len(), buf);
+        sent += 1;
     }
     sent
 }
