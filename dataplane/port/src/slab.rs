@@ -14,10 +14,14 @@ const _: () = assert!(SLOT_LEN <= u16::MAX as usize);
 /// One buffer's memory, which stays where it is while its owner moves.
 struct Slot(Box<Memory>);
 
+/// A fresh payload begins a cache line: ciphers load and store half a line at a time.
+#[repr(C, align(64))]
 struct Memory {
-    home: Weak<Home>,
     bytes: [u8; SLOT_LEN],
+    home: Weak<Home>,
 }
+
+const _: () = assert!(HEADROOM.is_multiple_of(64));
 
 /// Where buffers wait that were dropped instead of freed. The lock is taken when a buffer is
 /// dropped and when the pool ran out of its own; `free`, the common way, does not take it.
@@ -51,6 +55,7 @@ impl SlabPool {
 impl Pool for SlabPool {
     type Buf = SlabBuf;
 
+    #[inline]
     fn alloc(&mut self) -> Option<SlabBuf> {
         if self.free.is_empty() {
             // Both vectors have room for all buffers, so nothing is allocated here.
@@ -60,6 +65,7 @@ impl Pool for SlabPool {
         Some(SlabBuf { slot, start: HEADROOM as u16, end: HEADROOM as u16 })
     }
 
+    #[inline]
     fn free(&mut self, mut buf: SlabBuf) {
         let is_ours = |slot: &mut Slot| slot.0.home.as_ptr() == Arc::as_ptr(&self.home);
         if let Some(slot) = buf.slot.take_if(is_ours) {
@@ -87,33 +93,40 @@ pub struct SlabBuf {
 }
 
 impl SlabBuf {
+    #[inline]
     fn memory(&self) -> &[u8] {
         self.slot.as_ref().map_or(&[], |slot| &slot.0.bytes)
     }
 
+    #[inline]
     fn memory_mut(&mut self) -> &mut [u8] {
         self.slot.as_mut().map_or(&mut [], |slot| &mut slot.0.bytes)
     }
 }
 
 impl Buf for SlabBuf {
+    #[inline]
     fn bytes(&self) -> &[u8] {
         &self.memory()[self.start.into()..self.end.into()]
     }
 
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         let (start, end) = (self.start.into(), self.end.into());
         &mut self.memory_mut()[start..end]
     }
 
+    #[inline]
     fn headroom(&self) -> usize {
         self.start.into()
     }
 
+    #[inline]
     fn tailroom(&self) -> usize {
         SLOT_LEN - usize::from(self.end)
     }
 
+    #[inline]
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
         let end = usize::from(self.start);
         let start = end.checked_sub(n)?;
@@ -121,6 +134,7 @@ impl Buf for SlabBuf {
         Some(&mut self.memory_mut()[start..end])
     }
 
+    #[inline]
     fn append(&mut self, n: usize) -> Option<&mut [u8]> {
         if n > self.tailroom() {
             return None;
@@ -131,11 +145,13 @@ impl Buf for SlabBuf {
         Some(&mut self.memory_mut()[start..end])
     }
 
+    #[inline]
     fn advance(&mut self, n: usize) {
         let len = usize::from(self.end - self.start);
         self.start += n.min(len) as u16;
     }
 
+    #[inline]
     fn truncate(&mut self, len: usize) {
         let kept = usize::from(self.end - self.start).min(len);
         self.end = self.start + kept as u16;
@@ -143,12 +159,19 @@ impl Buf for SlabBuf {
 }
 
 impl Drop for SlabBuf {
+    #[inline]
     fn drop(&mut self) {
-        let Some(slot) = self.slot.take() else { return };
-        // A pool that is gone takes nothing back; its memory goes with the last buffer.
-        if let Some(home) = slot.0.home.upgrade() {
-            home.returned().push(slot);
+        if let Some(slot) = self.slot.take() {
+            go_home(slot);
         }
+    }
+}
+
+/// A pool that is gone takes nothing back; its memory goes with the last buffer.
+#[cold]
+fn go_home(slot: Slot) {
+    if let Some(home) = slot.0.home.upgrade() {
+        home.returned().push(slot);
     }
 }
 

@@ -240,6 +240,7 @@ pub struct RtpRepr<'a> {
 
 impl RtpRepr<'_> {
     /// The length of the emitted header in bytes.
+    #[inline]
     pub fn header_len(&self) -> usize {
         FIXED_LEN + 4 * self.csrcs.len() + self.extension.map_or(0, |e| 4 + e.data.len())
     }
@@ -250,6 +251,7 @@ impl RtpRepr<'_> {
     /// `BadLength` for more than 15 CSRCs or an extension that is no whole number of words or
     /// longer than 65,535 words, `BadType` for a payload type above 127, `NoSpace` when `out` is
     /// too short.
+    #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize> {
         let csrc_count = u8::try_from(self.csrcs.len()).map_err(|_| Error::BadLength)?;
         if csrc_count > 15 {
