@@ -16,6 +16,11 @@ const TAG: usize = 16;
 const BUFFERS: usize = 64;
 const BUFFER_LEN: usize = 2048;
 
+/// A packet's memory, laid out as a port does it: the header begins a cache line.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Buffer([u8; BUFFER_LEN]);
+
 /// A key with its salt, as small as it gets.
 struct Key {
     key: LessSafeKey,
@@ -35,10 +40,13 @@ impl Key {
 
     #[inline]
     fn nonce(&self, index: u64) -> Nonce {
+        let high = u64::from(self.ssrc) << 16 | index >> 32;
+        let (salt_high, salt_low) = self.salt.split_at(8);
+        let high = high ^ u64::from_be_bytes(salt_high.try_into().expect("8 of 12 bytes"));
+        let low = index as u32 ^ u32::from_be_bytes(salt_low.try_into().expect("4 of 12 bytes"));
         let mut iv = [0; 12];
-        iv[2..6].copy_from_slice(&self.ssrc.to_be_bytes());
-        iv[6..].copy_from_slice(&index.to_be_bytes()[2..]);
-        iv.iter_mut().zip(self.salt).for_each(|(byte, salt)| *byte ^= salt);
+        iv[..8].copy_from_slice(&high.to_be_bytes());
+        iv[8..].copy_from_slice(&low.to_be_bytes());
         Nonce::assume_unique_for_key(iv)
     }
 
@@ -69,10 +77,10 @@ pub struct Floor {
     /// By room, then by subscriber.
     subscribers: Vec<Key>,
     /// What arrives, in the order of a sample.
-    arrived: Vec<[u8; BUFFER_LEN]>,
+    arrived: Vec<Buffer>,
     /// Room and index of each.
     about: Vec<(usize, u64)>,
-    buffers: Vec<[u8; BUFFER_LEN]>,
+    buffers: Vec<Buffer>,
     at: usize,
 }
 
@@ -88,9 +96,9 @@ impl Floor {
             shape,
             publishers: (0..shape.rooms).map(|room| Key::new(2 * session(room, 0))).collect(),
             subscribers: subscribers.collect(),
-            arrived: vec![[0x5a; BUFFER_LEN]; packets],
+            arrived: vec![Buffer([0x5a; BUFFER_LEN]); packets],
             about: Vec::with_capacity(packets),
-            buffers: vec![[0x5a; BUFFER_LEN]; BUFFERS],
+            buffers: vec![Buffer([0x5a; BUFFER_LEN]); BUFFERS],
             at: 0,
         }
     }
@@ -102,7 +110,7 @@ impl Floor {
         for (room, packet) in rooms.iter().zip(&mut self.arrived) {
             let publisher = &mut self.publishers[*room];
             self.about.push((*room, publisher.next));
-            publisher.seal(&mut packet[..len]);
+            publisher.seal(&mut packet.0[..len]);
         }
     }
 
@@ -111,12 +119,12 @@ impl Floor {
         let len = self.packet_len();
         let fanout = self.shape.fanout as usize;
         for ((room, index), packet) in self.about.iter().zip(&mut self.arrived) {
-            let packet = &mut packet[..len];
+            let packet = &mut packet.0[..len];
             self.publishers[*room].open(*index, packet);
             let keys = &mut self.subscribers[room * fanout..(room + 1) * fanout];
             let Some((last, others)) = keys.split_last_mut() else { continue };
             for key in others {
-                let copy = &mut self.buffers[self.at][..len];
+                let copy = &mut self.buffers[self.at].0[..len];
                 self.at = (self.at + 1) % BUFFERS;
                 copy[HEADER..len - TAG].copy_from_slice(&packet[HEADER..len - TAG]);
                 key.seal(copy);
@@ -131,7 +139,7 @@ impl Floor {
         let fanout = self.shape.fanout as usize;
         for (room, _) in &self.about {
             for key in &mut self.subscribers[room * fanout..(room + 1) * fanout] {
-                let copy = &mut self.buffers[self.at][..len];
+                let copy = &mut self.buffers[self.at].0[..len];
                 self.at = (self.at + 1) % BUFFERS;
                 key.seal(copy);
             }
@@ -154,11 +162,11 @@ mod tests {
         floor.arrive(&[1, 0]);
         floor.open_seal();
         // The last copy of the first packet stands where it arrived.
-        let mut packet = floor.arrived[0];
+        let mut packet = floor.arrived[0].0;
         Key::new(2 * 7 + 1).open(1, &mut packet[..HEADER + 100 + TAG]);
         assert_eq!(packet[HEADER..HEADER + 100], [0x5a; 100]);
         // The first copy of it went to the first buffer.
-        let mut copy = floor.buffers[0];
+        let mut copy = floor.buffers[0].0;
         Key::new(2 * 5 + 1).open(1, &mut copy[..HEADER + 100 + TAG]);
         assert_eq!(copy[HEADER..HEADER + 100], [0x5a; 100]);
     }

@@ -13,6 +13,7 @@ mod idle;
 mod machine;
 mod memory;
 mod report;
+mod ring;
 mod sample;
 mod scenario;
 
@@ -50,6 +51,8 @@ enum What {
     Memory(memory::Options),
     /// CPU time of an idle node: starts `roomlane-dataplane` on a UDP port.
     Idle(idle::Options),
+    /// The shard behind a DPDK memory port (net_ring), beside the same port without the core.
+    Dpdk(ring::Options),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +84,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Alloc(options) => alloc::run(options)?,
         What::Memory(options) => memory::run(options)?,
         What::Idle(options) => idle::run(options)?,
+        What::Dpdk(options) => ring::run(options)?,
     };
     Ok(report.on(watch.end()))
 }

@@ -12,6 +12,8 @@ use crate::Failure;
 /// The scenarios of the specification.
 const DEFAULT: &str = include_str!("../scenarios/core.toml");
 
+/// One room: its state fits the nearest caches.
+const HOT_ROOMS: u32 = 1;
 /// Rooms whose state fits the caches.
 const WARM_ROOMS: u32 = 16;
 /// Rooms whose state does not.
@@ -56,6 +58,7 @@ impl FromStr for Shape {
         let fanout: u32 = fanout.parse().map_err(|_| BadName)?;
         let payload: usize = payload.parse().map_err(|_| BadName)?;
         let rooms = match *cache {
+            "hot" => HOT_ROOMS,
             "warm" => WARM_ROOMS,
             "cold" => COLD_ROOMS,
             _ => return Err(BadName),
@@ -125,7 +128,7 @@ fn parse(text: &str) -> Result<Vec<(Scenario, Shape)>> {
     let with_shape = |scenario: Scenario| match scenario.name.parse() {
         Ok(shape) => Ok((scenario, shape)),
         Err(BadName) => Err(anyhow::Error::new(Failure::Scenario).context(format!(
-            "`{}`: a name is fanout_N_payload_BYTES_warm|cold[_ext], N up to {FANOUT_MAX}, \
+            "`{}`: a name is fanout_N_payload_BYTES_hot|warm|cold[_ext], N up to {FANOUT_MAX}, \
              BYTES up to {PAYLOAD_MAX}",
             scenario.name
         ))),
@@ -150,7 +153,7 @@ mod tests {
             "fanout_50_payload_1200",
             "fanout_0_payload_160_warm",
             "fanout_1_payload_9000_warm",
-            "fanout_1_payload_160_hot",
+            "fanout_1_payload_160_tepid",
             "fanout_1_payload_160_warm_x",
         ] {
             assert!(bad.parse::<Shape>().is_err(), "{bad}");
