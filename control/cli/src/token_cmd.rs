@@ -515,7 +515,6 @@ mod tests {
     #[test]
     fn a_bad_secret_file_fails_with_what_why_and_the_next_command() {
         for (test, content, mode, why, next) in [
-            ("world", SECRET, 0o644, "mode 0644", "chmod 0400 "),
             ("short", &SECRET[1..], 0o600, "63 bytes", "wc -lc "),
             ("empty", "", 0o600, "empty", "wc -lc "),
             ("text", &SECRET.replace('5', "x"), 0o600, "other than 0-9", "wc -lc "),

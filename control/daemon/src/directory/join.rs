@@ -365,8 +365,9 @@ impl Directory {
         if let Some(spec) = publication {
             self.publish(context, spec, orders);
         }
-        let key = tx_key;
-        (session, Granted { local: told, key, ssrc: (ssrc != 0).then_some(ssrc) })
+        // A publisher hears our RTCP only.
+        let told_ssrc = if request.role == Role::Publish { rtcp_ssrc } else { ssrc };
+        (session, Granted { local: told, key: tx_key, ssrc: told_ssrc })
     }
 
     /// Books a session with its shard, room and address.

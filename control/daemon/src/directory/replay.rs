@@ -33,6 +33,9 @@ impl Directory {
     pub fn attach(&mut self, welcome: &Welcome, survivors: &[Survivor], orders: &mut Orders) {
         let first_generation = u16::from_ne_bytes(random(&mut *self.entropy));
         self.fit_shards(welcome, first_generation);
+        if !welcome.adopted && !welcome.resync {
+            self.forget_keys();
+        }
         for index in 0..self.shards.len() {
             self.order_apps(ShardId(index as u8), orders);
         }
@@ -46,6 +49,19 @@ impl Directory {
         self.settle_homes();
         self.drop_lost(&alive, orders);
         self.replay(&alive, orders);
+    }
+
+    /// A new data plane without the ledger of the old one would count from the beginning: under a key that
+    /// was used, that repeats nonces. Such sessions end, and their peers join anew.
+    fn forget_keys(&mut self) {
+        let keyed = self.sessions.values_mut().filter(|session| session.desired.is_some());
+        let lost = keyed.map(|session| session.desired = None).count();
+        if lost > 0 {
+            tracing::warn!(
+                sessions = lost,
+                "the data plane has no ledger of the former one: sessions end"
+            );
+        }
     }
 
     /// Sizes of a data plane. When they changed, places are booked anew; a session without a place is

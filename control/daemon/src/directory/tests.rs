@@ -274,6 +274,20 @@ fn a_restarted_data_plane_gets_everything_again_with_the_same_keys_and_numbers()
 }
 
 #[test]
+fn a_data_plane_without_the_ledger_gets_no_used_key_again() {
+    let mut world = World::new(2, 32);
+    publish(&mut world, &guest("alice"), 9).unwrap();
+    world.settle();
+    assert!(world.sessions().count() > 0);
+    world.replace_data_plane(2, 32, false);
+    assert_eq!(world.sessions().count(), 0, "a used key went to a data plane that starts at zero");
+    assert_eq!(world.directory.totals(), Totals::default());
+    publish(&mut world, &guest("alice"), 9).unwrap();
+    world.settle();
+    assert!(world.sessions().count() > 0, "she may join anew");
+}
+
+#[test]
 fn a_smaller_data_plane_keeps_who_still_has_a_place() {
     let mut world = World::new(2, 8);
     for user in ["a", "b", "c", "d"] {

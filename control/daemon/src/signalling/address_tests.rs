@@ -1,3 +1,5 @@
+//! Which media addresses an offer may name.
+
 use super::*;
 
 fn node() -> MediaAddresses {

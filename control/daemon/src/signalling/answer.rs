@@ -17,8 +17,8 @@ pub struct Granted {
     pub local: SocketAddr,
     /// We protect with it.
     pub key: KeyMaterial,
-    /// Our SSRC: a subscriber's slot.
-    pub ssrc: Option<u32>,
+    /// Our SSRC: a subscriber's slot, or for a publisher that of our RTCP.
+    pub ssrc: u32,
 }
 
 /// The answer to an offer. `granted` has one item per served section, in order.
@@ -112,10 +112,7 @@ impl Answer<'_> {
         }
         let crypto = sdes::answer(offered.crypto.tag, offered.crypto.profile, &granted.key);
         write!(out, "a=crypto:{}\r\n", *crypto)?;
-        if let Some(ssrc) = granted.ssrc {
-            write!(out, "a=ssrc:{ssrc} cname:{}\r\n", self.cname)?;
-        }
-        Ok(())
+        write!(out, "a=ssrc:{} cname:{}\r\n", granted.ssrc, self.cname)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Answers, byte by byte.
+
 use super::*;
 use crate::signalling::offer::{self, Stream};
 
@@ -17,7 +19,7 @@ fn answer(role: Role) -> String {
     let granted = [Granted {
         local: "198.18.1.2:8001".parse().unwrap(),
         key: KeyMaterial { bytes: proto::List::from_slice(&[7; 28]).unwrap() },
-        ssrc: (role == Role::Subscribe).then_some(0xabcd),
+        ssrc: 0xabcd,
     }];
     let sections = &offer.sections;
     Answer { role, sections, granted: &granted, origin: 42, cname: "c7" }.write().to_string()
@@ -32,7 +34,8 @@ fn a_publisher_keeps_one_codec_and_gets_our_key_under_its_tag() {
     );
     assert!(text.contains("a=recvonly\r\na=rtcp-mux\r\n"));
     assert!(text.contains("a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack pli\r\n"));
-    assert!(!text.contains("H264") && !text.contains("BUNDLE") && !text.contains("a=ssrc"));
+    assert!(!text.contains("H264") && !text.contains("BUNDLE"));
+    assert!(text.contains("a=ssrc:43981 cname:"), "our RTCP has a name of its own: {text}");
     assert!(text.contains("a=extmap:3 urn:3gpp:video-orientation\r\n"));
     assert!(text.contains("a=crypto:9 AEAD_AES_128_GCM inline:BwcH"));
     assert_eq!(text.matches("a=crypto").count(), 1);

@@ -1,3 +1,5 @@
+//! Offers as GStreamer and ffmpeg peers write them, and what is refused.
+
 use proto::{Extension, SrtpProfile};
 
 use super::*;

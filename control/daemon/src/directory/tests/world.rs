@@ -34,7 +34,8 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn welcome(shards: u32, sessions_max: u32) -> Welcome {
+/// `adopted`: a data plane that goes on with the ledger of the one before it.
+pub(super) fn welcome(shards: u32, sessions_max: u32, adopted: bool) -> Welcome {
     Welcome {
         layout_version: 1,
         instance: 7,
@@ -42,7 +43,7 @@ pub(super) fn welcome(shards: u32, sessions_max: u32) -> Welcome {
         sessions_max,
         rooms_max: 8,
         udp_base: 8000,
-        adopted: false,
+        adopted,
         resync: false,
     }
 }
@@ -70,7 +71,7 @@ impl World {
     pub(super) fn new(shards: u32, sessions_max: u32) -> World {
         let mut directory = Directory::new(settings(), Box::new(Counting(1)), 1_700_000_000);
         let mut orders = Orders::default();
-        directory.attach(&welcome(shards, sessions_max), &[], &mut orders);
+        directory.attach(&welcome(shards, sessions_max, false), &[], &mut orders);
         let models = (0..shards).map(|_| ModelShard::default()).collect();
         let mut world =
             World { directory, shards: models, open: Vec::new(), events: Vec::new(), lives: 1 };
@@ -225,20 +226,29 @@ impl World {
         let (entropy, start) = (Counting(self.lives), 1_700_000_000 + self.lives);
         self.directory = Directory::new(settings(), Box::new(entropy), start);
         let mut orders = Orders::default();
-        self.directory.attach(&welcome(shards, sessions_max), &survivors, &mut orders);
+        self.directory.attach(
+            &Welcome { resync: true, ..welcome(shards, sessions_max, false) },
+            &survivors,
+            &mut orders,
+        );
         self.obey(orders);
         self.settle();
     }
 
     /// The same control plane, a new data plane.
     pub(super) fn restart_data_plane(&mut self, shards: u32, sessions_max: u32) {
+        self.replace_data_plane(shards, sessions_max, true);
+    }
+
+    /// The same, with or without the ledger of the one before it.
+    pub(super) fn replace_data_plane(&mut self, shards: u32, sessions_max: u32, adopted: bool) {
         self.shards = (0..shards).map(|_| ModelShard::default()).collect();
         self.events.clear();
         for resource in self.directory.opening() {
             self.directory.abandon(resource, &mut Orders::default());
         }
         let mut orders = Orders::default();
-        self.directory.attach(&welcome(shards, sessions_max), &[], &mut orders);
+        self.directory.attach(&welcome(shards, sessions_max, adopted), &[], &mut orders);
         self.obey(orders);
         self.settle();
     }
