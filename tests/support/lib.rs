@@ -1,7 +1,11 @@
-//! What the whole-system tests share: a world of shards in memory, peers with real keys, and oracles.
+//! What the whole-system tests share: a world of shards in memory, peers with real keys, oracles, and
+//! the real programs in namespaces of their own.
 #![forbid(unsafe_code)]
 
 pub mod mem;
+pub mod netns;
+pub mod node;
 pub mod peer;
 pub mod rng;
+pub mod sdes;
 pub mod world;
