@@ -77,8 +77,8 @@ pub fn lengths(tree: &Tree) -> Vec<String> {
             let start = line.trim_start();
             let is_loose = start.starts_with("//") || start.starts_with("#[") || rust.is_macro[at];
             let max = match () {
-                _ if is_loose => LOOSE_COLUMNS_MAX,
                 _ if rust.has_string[at] => STRING_COLUMNS_MAX,
+                _ if is_loose => LOOSE_COLUMNS_MAX,
                 _ => LINE_COLUMNS_MAX,
             };
             if columns > max {
