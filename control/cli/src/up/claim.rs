@@ -167,14 +167,18 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    struct Dir(std::path::PathBuf);
+    /// One test at a time: a child that another one spawns holds our locks until its exec.
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    struct Dir(std::path::PathBuf, #[expect(dead_code)] std::sync::MutexGuard<'static, ()>);
 
     impl Dir {
         fn new(name: &str) -> Self {
+            let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let dir = std::env::temp_dir().join(format!("rl-claim-{}-{name}", std::process::id()));
             let _ = std::fs::remove_dir_all(&dir);
             std::fs::create_dir_all(&dir).unwrap();
-            Dir(dir)
+            Dir(dir, alone)
         }
     }
 
