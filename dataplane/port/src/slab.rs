@@ -19,6 +19,10 @@ struct Slot(Box<Memory>);
 struct Memory {
     bytes: [u8; SLOT_LEN],
     home: Weak<Home>,
+    /// The payload is `bytes[start..end]`. It is kept here and not in the buffer, as in DPDK's mbuf, so
+    /// that a buffer is one pointer: moving several young fields at once would stall the processor.
+    start: u16,
+    end: u16,
 }
 
 const _: () = assert!(HEADROOM.is_multiple_of(64));
@@ -46,7 +50,13 @@ impl SlabPool {
     /// Makes `capacity` buffers of about 2 KiB each.
     pub fn new(capacity: usize) -> Self {
         let home = Arc::new(Home { returned: Mutex::new(Vec::with_capacity(capacity)) });
-        let slot = |_| Slot(Box::new(Memory { home: Arc::downgrade(&home), bytes: [0; SLOT_LEN] }));
+        let memory = |_| Memory {
+            bytes: [0; SLOT_LEN],
+            home: Arc::downgrade(&home),
+            start: HEADROOM as u16,
+            end: HEADROOM as u16,
+        };
+        let slot = |number| Slot(Box::new(memory(number)));
         let free = (0..capacity).map(slot).collect();
         SlabPool { free, home, capacity }
     }
@@ -61,8 +71,9 @@ impl Pool for SlabPool {
             // Both vectors have room for all buffers, so nothing is allocated here.
             self.free.append(&mut self.home.returned());
         }
-        let slot = Some(self.free.pop()?);
-        Some(SlabBuf { slot, start: HEADROOM as u16, end: HEADROOM as u16 })
+        let mut slot = self.free.pop()?;
+        (slot.0.start, slot.0.end) = (HEADROOM as u16, HEADROOM as u16);
+        Some(SlabBuf { slot: Some(slot) })
     }
 
     #[inline]
@@ -85,76 +96,73 @@ impl std::fmt::Debug for SlabPool {
 }
 
 /// One buffer; dropping it sends it home.
+#[repr(transparent)]
 pub struct SlabBuf {
     /// Present until the buffer is freed or dropped.
     slot: Option<Slot>,
-    start: u16,
-    end: u16,
 }
 
 impl SlabBuf {
     #[inline]
-    fn memory(&self) -> &[u8] {
-        self.slot.as_ref().map_or(&[], |slot| &slot.0.bytes)
-    }
-
-    #[inline]
-    fn memory_mut(&mut self) -> &mut [u8] {
-        self.slot.as_mut().map_or(&mut [], |slot| &mut slot.0.bytes)
+    fn range(&self) -> (usize, usize) {
+        self.slot.as_ref().map_or((0, 0), |slot| (slot.0.start.into(), slot.0.end.into()))
     }
 }
 
 impl Buf for SlabBuf {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.memory()[self.start.into()..self.end.into()]
+        let (start, end) = self.range();
+        self.slot.as_ref().map_or(&[], |slot| &slot.0.bytes[start..end])
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        let (start, end) = (self.start.into(), self.end.into());
-        &mut self.memory_mut()[start..end]
+        let (start, end) = self.range();
+        self.slot.as_mut().map_or(&mut [], |slot| &mut slot.0.bytes[start..end])
     }
 
     #[inline]
     fn headroom(&self) -> usize {
-        self.start.into()
+        self.range().0
     }
 
     #[inline]
     fn tailroom(&self) -> usize {
-        SLOT_LEN - usize::from(self.end)
+        SLOT_LEN - self.range().1
     }
 
     #[inline]
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
-        let end = usize::from(self.start);
+        let memory = &mut *self.slot.as_mut()?.0;
+        let end = usize::from(memory.start);
         let start = end.checked_sub(n)?;
-        self.start = start as u16;
-        Some(&mut self.memory_mut()[start..end])
+        memory.start = start as u16;
+        Some(&mut memory.bytes[start..end])
     }
 
     #[inline]
     fn append(&mut self, n: usize) -> Option<&mut [u8]> {
-        if n > self.tailroom() {
-            return None;
-        }
-        let start = usize::from(self.end);
-        let end = start + n;
-        self.end = end as u16;
-        Some(&mut self.memory_mut()[start..end])
+        let memory = &mut *self.slot.as_mut()?.0;
+        let start = usize::from(memory.end);
+        let end = start.checked_add(n).filter(|end| *end <= SLOT_LEN)?;
+        memory.end = end as u16;
+        Some(&mut memory.bytes[start..end])
     }
 
     #[inline]
     fn advance(&mut self, n: usize) {
-        let len = usize::from(self.end - self.start);
-        self.start += n.min(len) as u16;
+        if let Some(Slot(memory)) = &mut self.slot {
+            memory.start += n.min(usize::from(memory.end - memory.start)) as u16;
+        }
     }
 
     #[inline]
     fn truncate(&mut self, len: usize) {
-        let kept = usize::from(self.end - self.start).min(len);
-        self.end = self.start + kept as u16;
+        if let Some(Slot(memory)) = &mut self.slot {
+            let kept = usize::from(memory.end - memory.start).min(len);
+            memory.end = memory.start + kept as u16;
+        }
     }
 }
 
@@ -177,9 +185,11 @@ fn go_home(slot: Slot) {
 
 impl std::fmt::Debug for SlabBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SlabBuf({} bytes)", self.end - self.start)
+        write!(f, "SlabBuf({} bytes)", self.bytes().len())
     }
 }
+
+const _: () = assert!(size_of::<SlabBuf>() == size_of::<usize>());
 
 #[cfg(test)]
 mod tests {
