@@ -253,6 +253,27 @@ impl RtpRepr<'_> {
     /// too short.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Result<usize> {
+        match (self.csrcs, self.extension, self.payload_type) {
+            (&[csrc], None, 0..=0x7f) => self.emit_with_one(csrc, out),
+            _ => self.emit_any(out),
+        }
+    }
+
+    /// The header that most copies have, as one value.
+    #[inline]
+    fn emit_with_one(&self, csrc: u32, out: &mut [u8]) -> Result<usize> {
+        const LEN: usize = FIXED_LEN + 4;
+        let first = 0x81 | u8::from(self.padding) << 5;
+        let second = u8::from(self.marker) << 7 | self.payload_type;
+        let head = u64::from(first) << 56 | u64::from(second) << 48;
+        let head = head | u64::from(self.sequence) << 32 | u64::from(self.timestamp);
+        let sources = u64::from(self.ssrc) << 32 | u64::from(csrc);
+        let header = (u128::from(head) << 64 | u128::from(sources)).to_be_bytes();
+        *out.first_chunk_mut::<LEN>().ok_or(Error::NoSpace)? = header;
+        Ok(LEN)
+    }
+
+    fn emit_any(&self, out: &mut [u8]) -> Result<usize> {
         let csrc_count = u8::try_from(self.csrcs.len()).map_err(|_| Error::BadLength)?;
         if csrc_count > 15 {
             return Err(Error::BadLength);
@@ -333,6 +354,28 @@ mod tests {
         assert_eq!(repr.emit(&mut out), Ok(32));
         assert_eq!(out[..32], FULL[..32]);
         assert_eq!(repr.emit(&mut [0; 31]), Err(Error::NoSpace));
+    }
+
+    #[test]
+    fn the_short_way_writes_what_the_long_way_writes() {
+        for bits in 0..4 {
+            let repr = RtpRepr {
+                padding: bits & 1 != 0,
+                marker: bits & 2 != 0,
+                payload_type: 0x55,
+                sequence: 0x1234,
+                timestamp: 0xdead_beef,
+                ssrc: 0xcafe_babe,
+                csrcs: &[0x0102_0304],
+                extension: None,
+            };
+            let (mut short, mut long) = ([0; 17], [0; 17]);
+            assert_eq!((repr.emit(&mut short), repr.emit_any(&mut long)), (Ok(16), Ok(16)));
+            assert_eq!(short, long);
+            assert_eq!(repr.emit(&mut [0; 15]), Err(Error::NoSpace));
+            let bad = RtpRepr { payload_type: 0x80, ..repr };
+            assert_eq!(bad.emit(&mut short), Err(Error::BadType));
+        }
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub fn dscp(kind: MediaKind) -> u8 {
 /// What every copy of a packet has in common; owned, so that the received buffer may be rewritten.
 struct Media {
     publication: u32,
+    room: u32,
+    epoch: u32,
+    receive_bit: u8,
+    dscp: u8,
+    clock_rate: u32,
+    /// The publication's number, as CSRC.
+    csrc: u32,
     index: u64,
     timestamp: u32,
     marker: bool,
@@ -38,6 +45,31 @@ struct Media {
 }
 
 impl Media {
+    /// Of a packet with this index, timestamp, marker and padding bit, without extensions.
+    fn new<P: Provider>(
+        shard: &Shard<P>,
+        publication: u32,
+        (index, timestamp): (u64, u32),
+        (marker, padding): (bool, bool),
+    ) -> Media {
+        let stream = &shard.publications[publication];
+        Media {
+            publication,
+            room: stream.room,
+            epoch: shard.rooms[stream.room].epoch,
+            receive_bit: stream.spec.kind.receive_bit(),
+            dscp: dscp(stream.spec.kind),
+            clock_rate: stream.spec.clock_rate,
+            csrc: stream.spec.publication.0,
+            index,
+            timestamp,
+            marker,
+            padding,
+            bytes: [0; EXTENSION_BYTES_MAX],
+            elements: ArrayVec::new(),
+        }
+    }
+
     /// Keeps the end-to-end elements that the publisher negotiated.
     fn keep(&mut self, block: ExtensionBlock<'_>, negotiated: &[ExtensionId]) {
         let mut used = 0;
@@ -87,6 +119,7 @@ struct Copy {
     entry: Entry,
     index: EgressIndex,
     timestamp: u32,
+    tag_len: usize,
 }
 
 /// Copies with their headers written, waiting for one call to the provider: three arrays with one
@@ -131,15 +164,9 @@ fn seal_local<P: Provider, I: Io>(
         io.free(buf);
         return false;
     };
-    let mut media = Media {
-        publication,
-        index: work.index[i],
-        timestamp: packet.timestamp(),
-        marker: packet.marker(),
-        padding: packet.has_padding(),
-        bytes: [0; EXTENSION_BYTES_MAX],
-        elements: ArrayVec::new(),
-    };
+    let place = (work.index[i], packet.timestamp());
+    let bits = (packet.marker(), packet.has_padding());
+    let mut media = Media::new(shard, publication, place, bits);
     if let Some(block) = packet.extension() {
         media.keep(block, &shard.publications[publication].spec.extensions);
     }
@@ -161,15 +188,8 @@ pub fn seal_relayed<P: Provider, I: Io>(
     packet: &RelayPacket<'_>,
 ) {
     let Some(publication) = shard.publication_by_no.get(&packet.publication) else { return };
-    let mut media = Media {
-        publication,
-        index: packet.index,
-        timestamp: packet.timestamp,
-        marker: packet.marker,
-        padding: packet.padding,
-        bytes: [0; EXTENSION_BYTES_MAX],
-        elements: ArrayVec::new(),
-    };
+    let place = (packet.index, packet.timestamp);
+    let mut media = Media::new(shard, publication, place, (packet.marker, packet.padding));
     let stream = &mut shard.publications[publication];
     if stream.home.is_none() || !stream.live {
         return;
@@ -263,21 +283,18 @@ fn decide<P: Provider, I: Io>(
     media: &Media,
     entry: Entry,
 ) -> Result<Copy, DropReason> {
-    let publication = &shard.publications[media.publication];
-    let room = &shard.rooms[publication.room];
-    let bit = publication.spec.kind.receive_bit();
-    entry.grant.check(now.mono.seconds(), room.epoch, bit).map_err(refusal)?;
+    entry.grant.check(now.mono.seconds(), media.epoch, media.receive_bit).map_err(refusal)?;
     let session = &shard.sessions[entry.session as usize];
-    if session.room != publication.room {
+    if session.room != media.room {
         return Err(DropReason::ForeignRoom);
     }
     if !session.has_path() {
         return Err(DropReason::NoPath);
     }
+    let tag_len = crate::commands::profile(session.profile).rtp_tag_len();
     let slot = &mut shard.slots[entry.slot];
-    let clock_rate = publication.spec.clock_rate;
     let starts = !slot.munger.is_running();
-    let place = slot.munger.place(now.mono, media.index, media.timestamp, clock_rate)?;
+    let place = slot.munger.place(now.mono, media.index, media.timestamp, media.clock_rate)?;
     let index = place.index.index().value();
     if index >= slot.ceiling || starts {
         slot.ceiling = slot.ceiling.max(index + CLAIM);
@@ -286,7 +303,7 @@ fn decide<P: Provider, I: Io>(
         io.ledger_store(entry.session, word, slot.ceiling);
         io.ledger_store(entry.session, word + 1, u64::from(offset) << 32 | u64::from(last));
     }
-    Ok(Copy { entry, index: place.index, timestamp: place.timestamp })
+    Ok(Copy { entry, index: place.index, timestamp: place.timestamp, tag_len })
 }
 
 /// Room for an extension block: every kept byte, a head for each element, padding.
@@ -300,7 +317,7 @@ fn with_header<P: Provider, T>(
     write: impl FnOnce(&RtpRepr<'_>) -> T,
 ) -> T {
     let slot = &shard.slots[copy.entry.slot];
-    let csrcs = [shard.publications[media.publication].spec.publication.0];
+    let csrcs = [media.csrc];
     let mut repr = RtpRepr {
         padding: media.padding,
         marker: media.marker,
@@ -329,9 +346,8 @@ fn prepare<P: Provider, I: Io>(
     batch: &mut Batch<I::Buf>,
 ) -> Result<(), DropReason> {
     let mut buf = io.alloc().ok_or(DropReason::NoMbuf)?;
-    let tag_len = tag_len(shard, &copy);
     let header_len = with_header(shard, media, &copy, |repr| {
-        let out = buf.append(repr.header_len() + payload_len + tag_len)?;
+        let out = buf.append(repr.header_len() + payload_len + copy.tag_len)?;
         repr.emit(out).ok()
     });
     let Some(header_len) = header_len else {
@@ -371,16 +387,17 @@ fn seal_batch<P: Provider, I: Io>(
             lens[at] = job.result.unwrap_or(0);
         }
     }
-    let mut sent = 0;
+    let (mut sent, mut bytes) = (0, 0);
     for ((entry, mut buf), len) in batch.to.drain(..).zip(batch.bufs.drain(..)).zip(lens) {
         if len == 0 {
             io.free(buf);
             continue;
         }
         buf.truncate(len);
-        send(shard, io, media, entry, payload.len(), buf);
+        bytes += send(shard, io, media, entry, payload.len(), buf);
         sent += 1;
     }
+    count(shard, media, sent, bytes);
     sent
 }
 
@@ -394,11 +411,10 @@ fn seal_in_place<P: Provider, I: Io>(
     old_header_len: usize,
 ) -> usize {
     let entry = copy.entry;
-    let tag_len = tag_len(shard, &copy);
     buf.advance(old_header_len);
     let payload_len = buf.bytes().len();
     let header_len = with_header(shard, media, &copy, |repr| {
-        buf.append(tag_len)?;
+        buf.append(copy.tag_len)?;
         let len = repr.header_len();
         buf.prepend(len)?;
         repr.emit(buf.bytes_mut()).ok()
@@ -420,7 +436,8 @@ fn seal_in_place<P: Provider, I: Io>(
     match len {
         Ok(len) => {
             buf.truncate(len);
-            send(shard, io, media, entry, payload_len, buf);
+            let bytes = send(shard, io, media, entry, payload_len, buf);
+            count(shard, media, 1, bytes);
             1
         }
         Err(_) => {
@@ -430,11 +447,7 @@ fn seal_in_place<P: Provider, I: Io>(
     }
 }
 
-fn tag_len<P: Provider>(shard: &Shard<P>, copy: &Copy) -> usize {
-    crate::commands::profile(shard.sessions[copy.entry.session as usize].profile).rtp_tag_len()
-}
-
-/// Hands a sealed copy to the port and counts it.
+/// Hands a sealed copy to the port and counts it for its session and slot. Returns its bytes.
 fn send<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
@@ -442,8 +455,7 @@ fn send<P: Provider, I: Io>(
     entry: Entry,
     payload_len: usize,
     buf: I::Buf,
-) {
-    let publication = &shard.publications[media.publication];
+) -> u64 {
     let bytes = buf.bytes().len() as u64;
     let session = &mut shard.sessions[entry.session as usize];
     session.tx_packets += 1;
@@ -451,8 +463,13 @@ fn send<P: Provider, I: Io>(
     let slot = &mut shard.slots[entry.slot];
     slot.tx_packets = slot.tx_packets.wrapping_add(1);
     slot.tx_octets = slot.tx_octets.wrapping_add(payload_len as u32);
-    shard.rooms[publication.room].tx_packets += 1;
-    shard.counters.tx_packets += 1;
+    io.send(Datagram { path: session.path, dscp: media.dscp, buf });
+    bytes
+}
+
+/// Counts sent copies for the room and the shard.
+fn count<P: Provider>(shard: &mut Shard<P>, media: &Media, packets: usize, bytes: u64) {
+    shard.rooms[media.room].tx_packets += packets as u64;
+    shard.counters.tx_packets += packets as u64;
     shard.counters.tx_bytes += bytes;
-    io.send(Datagram { path: session.path, dscp: dscp(publication.spec.kind), buf });
 }
