@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// Cores that others may use before a run counts as noisy.
 const OTHERS_MAX: f64 = 0.10;
-/// Share of samples that may be cut by the scheduler before a run counts as noisy.
+/// Share of samples that may be disturbed before a run counts as noisy.
 const CUT_MAX: f64 = 0.05;
 
 /// The machine and the run.
@@ -38,7 +38,7 @@ pub struct Machine {
     pub load_end: f64,
     /// Cores' worth of time that other processes took meanwhile, on average.
     pub others_cores: f64,
-    /// Share of the samples that were thrown away because the scheduler cut into them.
+    /// Share of the samples that were thrown away because others disturbed them.
     pub cut_share: f64,
     /// Not quiet enough to be compared with another run.
     pub noisy: bool,
@@ -72,7 +72,7 @@ impl Watch {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Machine {
             cpu: cpu_model(),
-            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            cpus: read("/proc/cpuinfo").lines().filter(|l| l.starts_with("processor")).count(),
             virtual_machine: read("/proc/cpuinfo").contains(" hypervisor"),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             governor: governor(),

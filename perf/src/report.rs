@@ -84,7 +84,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// Takes note of samples taken, and of those thrown away because the scheduler cut into them.
+    /// Takes note of samples taken, and of those thrown away because others disturbed them.
     pub fn sampled(&mut self, samples: u64, cut: u64) {
         self.samples += samples;
         self.cut += cut;
@@ -124,7 +124,7 @@ impl Report {
         if let Some(machine) = &self.machine {
             text.push_str(&format!(
                 "port {}; {}{}, {} CPUs, kernel {}, governor {}, DPDK {}; commit {}\n\
-                 load {:.2} -> {:.2}, others took {:.2} cores, {:.1} % of samples cut: {}\n",
+                 load {:.2} -> {:.2}, others took {:.2} cores, {:.1} % of samples disturbed: {}\n",
                 self.port,
                 machine.cpu,
                 if machine.virtual_machine { " in a VM" } else { "" },
