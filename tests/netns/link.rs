@@ -10,6 +10,8 @@ use roomlane_tests::sdes::{Options, Scene, Sockets};
 use crate::{carries, demo, scene, up};
 
 const DEVICE: &str = "net_af_packet0,iface=media0";
+/// The kernel puts fragments together again before it gives them to net_af_packet.
+const XDP: &str = "net_af_xdp0,iface=media0";
 
 #[test]
 fn arp_ndp_and_ping_are_answered_and_pings_have_a_limit() {
@@ -65,7 +67,7 @@ fn stranger(lab: &Lab) -> (UdpSocket, SocketAddr) {
 #[test]
 fn fragments_are_refused_and_what_exceeds_the_mtu_is_oversize_for_its_viewer_alone() {
     let config = NodeConfig {
-        port: format!("type = \"dpdk\"\ndevice = \"{DEVICE}\"\nmtu = 1280\n"),
+        port: format!("type = \"dpdk\"\ndevice = \"{XDP}\"\nmtu = 1280\n"),
         ..NodeConfig::port(DEVICE)
     };
     let Some((lab, node)) = up(&config) else { return };

@@ -185,7 +185,12 @@ impl Node {
     pub fn until(&self, what: &str, mut look: impl FnMut(&Node) -> bool) {
         let deadline = Instant::now() + NODE_TIMEOUT;
         while !look(self) {
-            assert!(Instant::now() < deadline, "not within 60 s: {what}\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "not within 60 s: {what}\n{}\n{}",
+                self.all_drops(),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
