@@ -52,11 +52,15 @@ pub struct Options {
 /// The scenario file, or a core that did not forward what it should have.
 pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new("core", "memory");
+    let mut scenarios = scenario::read(options.scenarios.as_deref())?;
+    if let Some(only) = &options.only {
+        scenarios.retain(|(scenario, _)| scenario.name.contains(only.as_str()));
+    }
+    if scenarios.is_empty() {
+        bail!("there is no such scenario");
+    }
     let mut probe = Probe::new();
-    for (scenario, shape) in scenario::read(options.scenarios.as_deref())? {
-        if options.only.as_ref().is_some_and(|only| !scenario.name.contains(only)) {
-            continue;
-        }
+    for (scenario, shape) in scenarios {
         let needed = 2 * SESSION_BYTES * u64::from(shape.sessions());
         if needed > available_bytes() {
             eprintln!("{}: skipped, wants {} MiB of memory", scenario.name, needed >> 20);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::machine::{process_ticks, ticks_per_s};
+use crate::machine::process_ran_ns;
 use crate::report::{Figure, Report};
 
 /// The promise for `adaptive`, in percent of a core.
@@ -83,15 +83,15 @@ fn watch(bin: &Path, options: &Options, poll: &str) -> Result<f64> {
     let mut node = Node::start(bin, &file)?;
     // The start itself is no idling.
     std::thread::sleep(Duration::from_millis(500));
-    let ticks = |pid: u32| process_ticks(&pid.to_string()).context("the node ended by itself");
-    let (began, before) = (Instant::now(), ticks(node.0.id())?);
+    let ran = |pid: u32| process_ran_ns(pid).context("/proc has no schedstat of the node");
+    let (began, before) = (Instant::now(), ran(node.0.id())?);
     std::thread::sleep(Duration::from_secs(options.seconds.into()));
-    let after = ticks(node.0.id())?;
+    let after = ran(node.0.id())?;
     let span_s = began.elapsed().as_secs_f64();
     if let Some(status) = node.0.try_wait().context("the node")? {
         bail!("the node ended by itself: {status}");
     }
-    Ok((after - before) as f64 / ticks_per_s() / span_s * 100.0)
+    Ok((after - before) as f64 / 1e9 / span_s * 100.0)
 }
 
 /// A running node; it is ended when this is dropped.

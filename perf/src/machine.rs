@@ -134,22 +134,32 @@ pub fn available_bytes() -> u64 {
 }
 
 /// Clock ticks per second of the counters in `/proc`.
-pub fn ticks_per_s() -> f64 {
+fn ticks_per_s() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
 }
 
-/// User and system ticks of a process, its threads included.
-pub fn process_ticks(pid: &str) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, so count from behind its parenthesis: utime and stime are 14 and 15.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+/// User and system ticks of this process, its threads and its ended children included.
+fn own_ticks_read() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name may hold anything, so count from behind its parenthesis: 14 to 17 are utime, stime and
+    // the same of children.
+    let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
+    fields.map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// Nanoseconds that all threads of a process have run, exactly; `None` when it is gone or the kernel does
+/// not count them.
+pub fn process_ran_ns(pid: u32) -> Option<u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let ran = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    tasks.map(|task| task.ok().and_then(ran)).sum()
 }
 
 fn own_ticks() -> u64 {
-    process_ticks("self").unwrap_or(0)
+    own_ticks_read().unwrap_or(0)
 }
 
 /// Ticks of all CPUs but idle and waiting ones; steal counts as others' work.

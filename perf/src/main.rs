@@ -1,4 +1,4 @@
-//! `roomlane-perf`: measures the shard core, its memory, a node at rest and a node under load.
+//! `roomlane-perf`: measures the shard core, its memory, a DPDK memory port and a node at rest.
 //!
 //! Data goes to standard output (a table, or one JSON object with `--json`), progress to standard
 //! error. Each figure stands beside what it is compared with in the same run, and beside the machine,
@@ -27,7 +27,7 @@ use report::Report;
 /// Measures Roomlane.
 ///
 /// Exit codes: 0 all targets met; 1 a target missed, or the measurement failed; 2 wrong usage;
-/// 3 a scenario file refused; 4 no node to be reached.
+/// 3 a scenario file refused.
 #[derive(Debug, Parser)]
 #[command(name = "roomlane-perf", version)]
 struct Arguments {
@@ -94,15 +94,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
 pub enum Failure {
     /// A scenario file is wrong.
     Scenario = 3,
-    /// No node answers.
-    Unreachable = 4,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Failure::Scenario => "the scenario file is refused",
-            Failure::Unreachable => "the node cannot be reached",
         })
     }
 }
