@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod foreign;
+mod headers;
 mod python;
+mod tools;
 
 use roomlane_tests::netns::Lab;
 use roomlane_tests::node::{Node, NodeConfig};
