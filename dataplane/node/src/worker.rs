@@ -59,7 +59,7 @@ pub struct WorkerParts<P: Port, C: Provider> {
     /// Its rings with the control plane.
     pub mailbox: Option<Mailbox>,
     /// What control wakes it by, for a device that can only be polled: it then sleeps on this instead of
-    /// in the device. Other devices sleep by themselves, [`crate::idle::SLEEP_MAX_NS`] at most.
+    /// in the device. Other devices sleep by themselves, [`crate::idle::SLEEP_QUIET_NS`] at most.
     pub wake: Option<WakeUp>,
     /// Where it publishes.
     pub publisher: Option<Publisher>,
