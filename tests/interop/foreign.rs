@@ -20,7 +20,7 @@ const OTHER_APP: u32 = 1_400_000_002;
 /// Packets of each publisher.
 const PACKETS: u64 = 200;
 /// Payload bytes of each, as in `srtp_peer.py`.
-const PAYLOAD_LEN: u64 = 400;
+pub const PAYLOAD_LEN: u64 = 400;
 /// AF_XDP (linux/socket.h).
 const AF_XDP: u16 = 44;
 
@@ -100,7 +100,8 @@ pub fn meet(python: &Path, lab: &Lab, node: &Node) {
     let report = carry_out(python, &lab.peers, &plan);
     let heard = report[0]["heard"].as_array().expect("a list").len() as u64;
     let missed = 20 - heard;
-    assert!(heard > 0 && missed <= node.drops("no_neighbour"), "{heard}\n{}", node.all_drops());
+    let counted = missed <= node.drops("no_neighbour");
+    assert!(heard > 0 && counted, "{missed} of 20 packets are missing\n{}", node.all_drops());
 }
 
 fn hears_its_own_room(python: &Path, lab: &Lab, node: &Node, other: &SecretFile) {

@@ -11,7 +11,7 @@ use roomlane_tests::node::{APP, NodeConfig};
 use serde_json::{Value, json};
 use srtp::Profile;
 
-use crate::foreign::{meet, room};
+use crate::foreign::{PAYLOAD_LEN, meet, room};
 use crate::python::{carry_out, python};
 use crate::up;
 
@@ -116,7 +116,7 @@ fn check(room: &Value, rows: &[Vec<String>]) {
         // 1 is `Good`: tshark has added up both checksums itself.
         assert_eq!(rest, ["2", EF, "1", "1", PEER_IP], "{FIELDS:?}");
         // RFC 7714, section 13: the tag of AEAD_AES_128_GCM has 16 bytes. Two digits each.
-        assert_eq!(row[10].len(), 2 * (400 + 16), "the payload and its tag");
+        assert_eq!(row[10].len() as u64, 2 * (PAYLOAD_LEN + 16), "the payload and its tag");
     }
 }
 

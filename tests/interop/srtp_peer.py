@@ -156,7 +156,7 @@ class Publisher(Member):
         now = int((time.time() + 2208988800) * 2**32)
         counts = (self.number * 480, self.number + 1, (self.number + 1) * PAYLOAD_LEN)
         compound = struct.pack(">BBHIQIII", 0x80, 200, 6, self.ssrc, now, *counts)
-        compound += struct.pack(">BBHIBB2x", 0x81, 202, 2, self.ssrc, 1, 1)[:-2] + b"x\0"
+        compound += struct.pack(">BBHIBBcx", 0x81, 202, 2, self.ssrc, 1, 1, b"x")
         self.socket.sendto(self.sealing.protect_rtcp(compound), self.remote)
 
 
