@@ -108,7 +108,7 @@ impl Node {
         let secret = format!("{:0>64x}", u128::from(std::process::id()) << 64 | u128::from(number));
         write(&dir.join("secret"), &secret, 0o400);
         if let Some(user) = config.user.and_then(|name| User::from_name(name).expect("readable")) {
-            chown(&dir.join("secret"), Some(user.uid.as_raw()), None)
+            chown(dir.join("secret"), Some(user.uid.as_raw()), None)
                 .expect("root may give files away");
             // The control daemon makes its HTTP socket here.
             chown(&dir, Some(user.uid.as_raw()), None).expect("root may give files away");
