@@ -441,3 +441,53 @@ fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
     let (Some(ip), Some(port), Some(bytes)) = (ip, port, key) else { fail() };
     (SocketAddr::new(ip, port), KeyMaterial { bytes }, ssrc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wire that only brings what it was given.
+    struct Given(Vec<(SocketAddr, Vec<u8>)>);
+
+    impl Wire for Given {
+        fn open(&mut self) -> SocketAddr {
+            SocketAddr::from(([198, 18, 7, 1], 5000))
+        }
+        fn send(&mut self, _: SocketAddr, _: SocketAddr, _: &[u8]) {}
+        fn receive(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+            self.0.pop()
+        }
+    }
+
+    #[test]
+    fn an_index_that_comes_twice_is_seen_for_media_and_reports_of_every_suite() {
+        for profile in Profile::ALL {
+            let keys = (key(profile, 1), key(profile, 2));
+            let at = SocketAddr::from(([198, 18, 7, 1], 5000));
+            let spec = PublicationSpec { ssrc: 9, ..PublicationSpec::default() };
+            let ids = (SessionId(0), RoomNo(1), MemberNo(1));
+            let node = Publisher::new(ids, spec, at.into(), profile, (&keys.1, &keys.0), 7);
+            let mut again = Publisher::new(ids, spec, at.into(), profile, (&keys.1, &keys.0), 7);
+            let mut node = node;
+            // The same numbers with other content, as a data plane that forgot would send them.
+            let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+            let packets = vec![
+                (at, again.rtcp(&report)),
+                (at, again.packet(80)),
+                (at, node.rtcp(&report)),
+                (at, node.packet(60)),
+            ];
+            let api = Api::new(Path::new("/nowhere"), 1, "");
+            let options = Options { profile, payload_len: 60 };
+            let mut scene = Scene::new(Given(packets), api, options);
+            let end = Subscriber::new(ids, vec![], at.into(), profile, (&keys.0, &keys.1));
+            let (location, repeated, seen) = (String::new(), vec![], HashSet::new());
+            scene.viewers.push(Viewer { end, local: at, location, repeated, seen });
+            assert_eq!(scene.receive(), 4);
+            assert_eq!(scene.viewers[0].repeated, [(9, 7), (9, 0)], "{profile}");
+            assert!(
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scene.check())).is_err()
+            );
+        }
+    }
+}
