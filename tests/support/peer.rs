@@ -136,19 +136,7 @@ impl Publisher {
 
     /// Seals an RTCP compound of this publisher.
     pub fn rtcp(&mut self, compound: &[u8]) -> Vec<u8> {
-        let mut out = compound.to_vec();
-        out.resize(compound.len() + self.profile.rtcp_overhead(), 0);
-        let index = EgressRtcpIndex::new(RtcpIndex::new(self.rtcp_next).expect("31 bits"));
-        self.rtcp_next += 1;
-        let len = srtp::Provider::seal_rtcp(
-            &RingProvider::new(),
-            &self.outbound,
-            index,
-            &mut out,
-            compound.len(),
-        );
-        out.truncate(len.expect("sealed"));
-        out
+        seal_rtcp(&self.outbound, &mut self.rtcp_next, compound)
     }
 
     /// Opens what the node sends to the publisher: RTCP only.
@@ -159,6 +147,18 @@ impl Publisher {
         bytes.truncate(len);
         Some(bytes)
     }
+}
+
+/// Seals an RTCP compound at the next index, as either end does.
+fn seal_rtcp(outbound: &Outbound<RingProvider>, next: &mut u32, compound: &[u8]) -> Vec<u8> {
+    let mut out = compound.to_vec();
+    out.resize(compound.len() + outbound.profile().rtcp_overhead(), 0);
+    let index = EgressRtcpIndex::new(RtcpIndex::new(*next).expect("31 bits"));
+    *next += 1;
+    let provider = RingProvider::new();
+    let len = srtp::Provider::seal_rtcp(&provider, outbound, index, &mut out, compound.len());
+    out.truncate(len.expect("sealed"));
+    out
 }
 
 /// What a subscriber got and could open.
@@ -201,7 +201,6 @@ pub struct Subscriber {
     windows: Vec<(u32, ReplayWindow)>,
     inbound: Inbound<RingProvider>,
     outbound: Outbound<RingProvider>,
-    profile: Profile,
     rtcp_next: u32,
 }
 
@@ -227,7 +226,6 @@ impl Subscriber {
             windows: vec![],
             inbound: Inbound::new(&RingProvider::new(), &master(profile, keys.1)),
             outbound: Outbound::new(&RingProvider::new(), &master(profile, keys.0)),
-            profile,
             rtcp_next: 0,
         }
     }
@@ -275,18 +273,6 @@ impl Subscriber {
 
     /// Seals an RTCP compound of this subscriber.
     pub fn rtcp(&mut self, compound: &[u8]) -> Vec<u8> {
-        let mut out = compound.to_vec();
-        out.resize(compound.len() + self.profile.rtcp_overhead(), 0);
-        let index = EgressRtcpIndex::new(RtcpIndex::new(self.rtcp_next).expect("31 bits"));
-        self.rtcp_next += 1;
-        let len = srtp::Provider::seal_rtcp(
-            &RingProvider::new(),
-            &self.outbound,
-            index,
-            &mut out,
-            compound.len(),
-        );
-        out.truncate(len.expect("sealed"));
-        out
+        seal_rtcp(&self.outbound, &mut self.rtcp_next, compound)
     }
 }
