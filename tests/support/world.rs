@@ -156,6 +156,7 @@ impl World {
                 ExtensionId { extension: Extension::VideoOrientation, id: 4 },
             ])
             .expect("fits"),
+            ..PublicationSpec::default()
         }
     }
 
@@ -170,6 +171,7 @@ impl World {
             codecs: List::from_slice(&[SlotCodec {
                 codec: CodecId(kind as u16),
                 payload_type: 111,
+                rtx_payload_type: 0,
             }])
             .expect("fits"),
             extensions: List::from_slice(&[
@@ -177,7 +179,7 @@ impl World {
                 ExtensionId { extension: Extension::TransportCc, id: 2 },
             ])
             .expect("fits"),
-            publisher: None,
+            ..SlotSpec::default()
         }
     }
 

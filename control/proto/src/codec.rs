@@ -39,29 +39,41 @@ mod tests {
     use crate::*;
 
     fn full_session() -> OpenSession {
+        let token = List::from_slice(&[b'm'; command::TOKEN_MAX]).unwrap();
         let publication = PublicationSpec {
             extensions: List::from_slice(&[ExtensionId::default(); command::EXTENSIONS_MAX])
                 .unwrap(),
             clock_rate: u32::MAX,
             ssrc: u32::MAX,
             publication: PublicationNo(u32::MAX),
+            mid: token,
+            layers: List::from_slice(&[token; command::LAYERS_MAX]).unwrap(),
+            rtx: Some(RtxSpec { payload_type: 127, ssrc: u32::MAX }),
             ..Default::default()
         };
         let slot = SlotSpec {
             ssrc: u32::MAX,
             timestamp_offset: u32::MAX,
             codecs: List::from_slice(
-                &[SlotCodec { codec: CodecId(u16::MAX), payload_type: 127 }; 8],
+                &[SlotCodec { codec: CodecId(u16::MAX), payload_type: 127, rtx_payload_type: 127 };
+                    command::SLOT_CODECS_MAX],
             )
             .unwrap(),
             extensions: publication.extensions,
             publisher: Some(MemberNo(u64::MAX)),
+            mid: token,
+            rtx_ssrc: u32::MAX,
             ..Default::default()
         };
         OpenSession {
             session: SessionId(u64::MAX),
             rx_key: KeyMaterial { bytes: List::from_slice(&[9; command::KEY_MAX]).unwrap() },
             tx_key: KeyMaterial { bytes: List::from_slice(&[9; command::KEY_MAX]).unwrap() },
+            ice: Some(IceCredentials {
+                generation: u16::MAX,
+                password: List::from_slice(&[b'p'; command::ICE_PASSWORD_MAX]).unwrap(),
+            }),
+            remote: Endpoint { ip: [255; 16], port: u16::MAX },
             publications: List::from_slice(&[publication; command::PUBLICATIONS_MAX]).unwrap(),
             slots: List::from_slice(&[slot; command::SLOTS_MAX]).unwrap(),
             blob: List::from_slice(&[7; command::BLOB_MAX]).unwrap(),
@@ -94,7 +106,7 @@ mod tests {
         let grant = GrantWord::new(1, 2, Privileges(3));
         let command = Command::SetGrant { session: SessionId(5), grant };
         let len = encode(&command, &mut bytes).unwrap();
-        assert_eq!(&bytes[..len], [4, 5, 253, 3, 2, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(&bytes[..len], [7, 5, 253, 3, 2, 0, 0, 1, 0, 0, 0]);
     }
 
     #[test]

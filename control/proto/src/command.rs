@@ -4,7 +4,7 @@
 use bincode::{Decode, Encode};
 
 use crate::{
-    CodecId, Endpoint, GrantWord, List, MediaKind, MemberNo, PublicationNo, RoomNo, SdkAppId,
+    CodecId, Endpoint, GrantWord, List, MediaKind, MemberNo, Path, PublicationNo, RoomNo, SdkAppId,
     SessionId, ShardId,
 };
 
@@ -12,19 +12,27 @@ use crate::{
 pub const LABEL_MAX: usize = 16;
 /// Longest opaque blob of a session, in bytes.
 pub const BLOB_MAX: usize = 255;
-/// Streams one session may publish (issue 3 bundles more into one transport).
+/// Streams one session may publish; a BUNDLE group has one session (RFC 9143).
 pub const PUBLICATIONS_MAX: usize = 8;
 /// Receive sections of one session.
 pub const SLOTS_MAX: usize = 16;
 /// Codecs a receive section may accept.
 pub const SLOT_CODECS_MAX: usize = 8;
 /// Header extensions of one stream.
-pub const EXTENSIONS_MAX: usize = 8;
+pub const EXTENSIONS_MAX: usize = 14;
+/// Simulcast layers of one publication (RFC 8853).
+pub const LAYERS_MAX: usize = 3;
+/// Longest identification of an m-section (RFC 9143) or of a layer (RFC 8851), in bytes.
+pub const TOKEN_MAX: usize = 16;
+/// Longest ICE password that we make, in bytes (RFC 8839 5.4 asks for 22 at least).
+pub const ICE_PASSWORD_MAX: usize = 24;
 /// Longest master key with its salt (AEAD_AES_256_GCM has 44), in bytes.
 pub const KEY_MAX: usize = 46;
 
 /// A name as consoles show it: masked by the control plane, at most 16 bytes of printable ASCII.
 pub type Label = List<u8, LABEL_MAX>;
+/// An `a=mid` or `a=rid` value: ASCII; empty when there is none.
+pub type Token = List<u8, TOKEN_MAX>;
 
 /// SRTP protection profile (RFC 3711, RFC 7714), by its DTLS-SRTP number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
@@ -50,6 +58,49 @@ impl std::fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeyMaterial({} bytes)", self.bytes.len())
     }
+}
+
+/// One ICE generation of a session: what its `a=ice-ufrag` token routes by, and what authenticates.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct IceCredentials {
+    /// Generation within the ufrag token; differs between any two credentials of one slot that live at
+    /// the same time.
+    pub generation: u16,
+    /// Our `a=ice-pwd`: the key of MESSAGE-INTEGRITY (RFC 8445 7.3).
+    pub password: List<u8, ICE_PASSWORD_MAX>,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IceCredentials(generation {})", self.generation)
+    }
+}
+
+/// RTCP feedback that a publisher understands besides picture-loss indications, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Feedback(pub u8);
+
+impl Feedback {
+    /// Generic NACK (RFC 4585 6.2.1).
+    pub const NACK: u8 = 1;
+    /// Transport-wide congestion control feedback.
+    pub const TRANSPORT_CC: u8 = 2;
+    /// Receiver estimated maximum bitrate.
+    pub const REMB: u8 = 4;
+
+    /// Whether every bit of `bits` is there.
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+}
+
+/// Retransmission of a stream in (RFC 4588).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct RtxSpec {
+    /// Payload type of the repair stream.
+    pub payload_type: u8,
+    /// Its SSRC where it was declared, else zero: then its first authentic packet tells.
+    pub ssrc: u32,
 }
 
 /// A header extension (RFC 8285) by meaning; the control plane maps URIs to it.
@@ -124,7 +175,8 @@ pub struct Quota {
 pub struct PublicationSpec {
     /// Its number, also the CSRC that subscribers see.
     pub publication: PublicationNo,
-    /// The declared SSRC.
+    /// The declared SSRC; zero when only an authentic packet's mid, rid or payload type will tell
+    /// (RFC 9143 9.2), which sessions with ICE alone may do.
     pub ssrc: u32,
     /// What it carries.
     pub kind: MediaKind,
@@ -136,6 +188,14 @@ pub struct PublicationSpec {
     pub clock_rate: u32,
     /// Extensions negotiated with the publisher.
     pub extensions: List<ExtensionId, EXTENSIONS_MAX>,
+    /// Its m-section; empty where there is no BUNDLE.
+    pub mid: Token,
+    /// Restriction identifiers of its simulcast layers, as negotiated; empty without simulcast.
+    pub layers: List<Token, LAYERS_MAX>,
+    /// How lost packets come again, if they do.
+    pub rtx: Option<RtxSpec>,
+    /// What we may send to the publisher.
+    pub feedback: Feedback,
 }
 
 /// A codec that a receive section accepts, under a payload type of its own.
@@ -145,6 +205,8 @@ pub struct SlotCodec {
     pub codec: CodecId,
     /// The payload type to send it with.
     pub payload_type: u8,
+    /// The payload type of its retransmissions; zero where there are none.
+    pub rtx_payload_type: u8,
 }
 
 /// A receive section of a subscriber.
@@ -164,6 +226,10 @@ pub struct SlotSpec {
     pub extensions: List<ExtensionId, EXTENSIONS_MAX>,
     /// Only this member's streams, when set.
     pub publisher: Option<MemberNo>,
+    /// Its m-section, written into packets where the extension was negotiated; empty without BUNDLE.
+    pub mid: Token,
+    /// Our SSRC for retransmissions, for the slot's life; zero where RTX was not negotiated.
+    pub rtx_ssrc: u32,
 }
 
 /// Everything a shard needs to serve one secured transport.
@@ -184,13 +250,18 @@ pub struct OpenSession {
     pub grant: GrantWord,
     /// Both directions use it.
     pub profile: SrtpProfile,
-    /// The peer protects with it.
+    /// The peer protects with it. Empty with `ice` until the handshake is done: see
+    /// [`Command::InstallKeys`].
     pub rx_key: KeyMaterial,
-    /// We protect with it.
+    /// We protect with it. Empty exactly when `rx_key` is.
     pub tx_key: KeyMaterial,
+    /// The ICE agent's credentials; `None` where the peer's address was signalled. With them, packets
+    /// are taken from validated paths only.
+    pub ice: Option<IceCredentials>,
     /// Our address, the one the peer was told.
     pub local: Endpoint,
-    /// The peer's signalled address; unset when only its packets will tell.
+    /// The peer's signalled address; unset when only its packets will tell. With `ice`: the path that an
+    /// earlier life of the shard had nominated.
     pub remote: Endpoint,
     /// SSRC of our RTCP on this session.
     pub rtcp_ssrc: u32,
@@ -253,6 +324,32 @@ pub enum Command {
     },
     /// Opens a session.
     OpenSession(OpenSession),
+    /// The key of ufrag tokens on this shard ([`crate::ufrag`]). The one before stays valid, since a
+    /// restarted control plane brings a new one.
+    SetUfragKey {
+        /// Secret.
+        key: [u8; 16],
+    },
+    /// Another ICE generation beside the present one, which ends once the new one is nominated
+    /// (RFC 8445 9).
+    RestartIce {
+        /// The session.
+        session: SessionId,
+        /// The new generation.
+        ice: IceCredentials,
+    },
+    /// Keys of a finished DTLS-SRTP handshake (RFC 5764). Written before the datagram that lets the peer
+    /// send.
+    InstallKeys {
+        /// A session with ICE.
+        session: SessionId,
+        /// Both directions use it.
+        profile: SrtpProfile,
+        /// The peer protects with it.
+        rx_key: KeyMaterial,
+        /// We protect with it.
+        tx_key: KeyMaterial,
+    },
     /// New rights or a new deadline; the zero word revokes.
     SetGrant {
         /// The session.
@@ -368,10 +465,12 @@ pub enum Event {
         /// Which.
         session: SessionId,
     },
-    /// The peer's media path moved, after authentication.
+    /// The peer's media path was settled or moved, after authentication.
     PathMoved {
         /// Which.
         session: SessionId,
+        /// Both ends; to be given to the next life of the shard, and to nobody else.
+        path: Path,
     },
     /// The deadline of a session's grant has passed; it closes in 30 s unless renewed.
     GrantEnded {
@@ -422,6 +521,28 @@ pub enum Event {
         grant: GrantWord,
         /// What `OpenSession` carried.
         blob: List<u8, BLOB_MAX>,
+    },
+    /// One publication of the session told last, in answer to `Resync`.
+    Publication {
+        /// Its session.
+        session: SessionId,
+        /// What was opened.
+        spec: PublicationSpec,
+    },
+    /// One slot of the session told last, in answer to `Resync`.
+    SlotOpen {
+        /// Its session.
+        session: SessionId,
+        /// Its place in the session.
+        slot: u8,
+        /// Its m-section.
+        mid: Token,
+        /// What it takes.
+        kind: MediaKind,
+        /// Our SSRCs: of the stream, and of its retransmissions.
+        ssrcs: (u32, u32),
+        /// What it shows.
+        state: SlotState,
     },
     /// The answer to `Resync` is complete.
     ResyncDone {

@@ -5,8 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::DropReason;
 
 /// The stages of a shard's packet path, in their order.
-pub const STAGES: [&str; 8] =
-    ["classify", "lookup", "admit", "open", "inspect", "feedback", "route", "seal"];
+pub const STAGES: [&str; 9] =
+    ["classify", "lookup", "ice", "admit", "open", "inspect", "feedback", "route", "seal"];
 
 /// Buckets of the forwarding-latency histogram: bucket `i` counts turns that took less than `2^i`
 /// microseconds (and not less than half of it); the last takes the rest.
@@ -58,6 +58,22 @@ pub struct ShardCounters {
     pub pli_rx: u64,
     /// Picture-loss requests sent to publishers, after merging and throttling.
     pub pli_tx: u64,
+    /// Authenticated connectivity checks answered (RFC 8445 7.3).
+    pub stun_answered: u64,
+    /// Datagrams sent on behalf of the control plane.
+    pub injected: u64,
+    /// Sequence numbers that subscribers reported lost.
+    pub nack_rx: u64,
+    /// Sequence numbers that publishers were asked for again.
+    pub nack_tx: u64,
+    /// Retransmissions received from publishers and unwrapped.
+    pub rtx_rx: u64,
+    /// Retransmissions sent to subscribers.
+    pub rtx_tx: u64,
+    /// Lost packets that the history no longer had, or the budget did not allow.
+    pub rtx_missed: u64,
+    /// Transport-wide feedback packets sent to publishers.
+    pub transport_cc_tx: u64,
     /// Opened copies given to other shards.
     pub relay_tx: u64,
     /// Opened copies taken from other shards.

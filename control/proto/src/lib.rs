@@ -10,13 +10,15 @@ mod grant;
 mod id;
 pub mod link;
 mod list;
+pub mod punt;
 pub mod region;
 pub mod snapshot;
 
 pub use addr::{Endpoint, Path};
 pub use command::{
-    CloseReason, Command, Event, Extension, ExtensionId, KeyMaterial, Label, OpenSession,
-    PublicationSpec, Quota, Refusal, SlotCodec, SlotSpec, SlotState, SrtpProfile,
+    CloseReason, Command, Event, Extension, ExtensionId, Feedback, IceCredentials, KeyMaterial,
+    Label, OpenSession, PublicationSpec, Quota, Refusal, RtxSpec, SlotCodec, SlotSpec, SlotState,
+    SrtpProfile, Token,
 };
 pub use drop_reason::DropReason;
 pub use grant::{GrantRefusal, GrantWord, MediaKind, Privileges};

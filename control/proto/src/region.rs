@@ -4,19 +4,22 @@ use crate::counters::{ShardCounters, WorkerCounters};
 use crate::snapshot::{RoomRow, SessionRow};
 
 /// Version of everything below; a reader refuses another one.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of a shard's command ring, and of its event ring.
 pub const RING_BYTES: usize = 1 << 20;
 
+/// Bytes of a shard's punt ring, and of its inject ring.
+pub const PUNT_RING_BYTES: usize = 1 << 18;
+
 /// 64-bit words of one session's ledger record.
-pub const LEDGER_WORDS: usize = 64;
+pub const LEDGER_WORDS: usize = 96;
 /// Rows a snapshot page holds.
 pub const PAGE_ROWS: usize = 32;
 
 /// Words within a ledger record.
 pub mod ledger {
-    use crate::command::{PUBLICATIONS_MAX, SLOTS_MAX};
+    use crate::command::SLOTS_MAX;
 
     /// `SessionId + 1`; zero means that the record is free.
     pub const SESSION: usize = 0;
@@ -25,17 +28,36 @@ pub mod ledger {
     /// Start of the egress part: per slot, the first index never claimed, then the timestamp offset
     /// (upper half) and the last timestamp (lower half).
     pub const EGRESS: usize = 2;
-    /// Start of the ingress part: per publication, highest authenticated index plus one.
-    pub const INGRESS: usize = EGRESS + 2 * SLOTS_MAX;
+    /// Start of the retransmission part: per slot, the first index of its repair stream never claimed.
+    pub const EGRESS_RTX: usize = EGRESS + 2 * SLOTS_MAX;
+    /// Start of the ingress part: per stream, its SSRC (upper half) with what it is (lower half, see
+    /// [`ingress_tag`]), then its highest authenticated index plus one.
+    pub const INGRESS: usize = EGRESS_RTX + SLOTS_MAX;
+    /// SSRCs that a session may send with: layers and repair streams have their own.
+    pub const INGRESS_MAX: usize = 16;
     /// Start of the SRTCP part: per sender, its SSRC (upper half) and its highest authenticated index
     /// plus one.
-    pub const RTCP_INGRESS: usize = INGRESS + PUBLICATIONS_MAX;
+    pub const RTCP_INGRESS: usize = INGRESS + 2 * INGRESS_MAX;
     /// Senders of SRTCP that a session remembers.
     pub const RTCP_SOURCES: usize = 8;
     /// Words in use.
     pub const USED: usize = RTCP_INGRESS + RTCP_SOURCES;
 
     const _: () = assert!(USED <= super::LEDGER_WORDS);
+
+    /// What an ingress stream is, as the lower half of its first word: never zero for a stream.
+    /// `publication` is its place in the session, `layer` its place among the simulcast layers.
+    pub const fn ingress_tag(publication: u8, layer: u8, is_repair: bool) -> u32 {
+        1 << 31 | (publication as u32) << 16 | (layer as u32) << 8 | is_repair as u32
+    }
+
+    /// The parts of a tag: publication, layer, whether it repairs. `None` for a free place.
+    pub const fn ingress_parts(tag: u32) -> Option<(u8, u8, bool)> {
+        if tag >> 31 == 0 {
+            return None;
+        }
+        Some(((tag >> 16) as u8 & 0x7f, (tag >> 8) as u8, tag & 1 != 0))
+    }
 }
 
 /// Sizes that the data plane chose at its start; written at the front of each region.
@@ -67,7 +89,7 @@ impl Sizes {
         HEADER_BYTES + self.shards as usize * self.control_stride()
     }
     const fn control_stride(&self) -> usize {
-        2 * RING_BYTES + self.sessions_max as usize * LEDGER_WORDS * 8
+        2 * RING_BYTES + 2 * PUNT_RING_BYTES + self.sessions_max as usize * LEDGER_WORDS * 8
     }
     /// Offset of a shard's command ring (control writes).
     pub const fn command_ring(&self, shard: usize) -> usize {
@@ -77,9 +99,17 @@ impl Sizes {
     pub const fn event_ring(&self, shard: usize) -> usize {
         self.command_ring(shard) + RING_BYTES
     }
+    /// Offset of a shard's punt ring (the shard writes).
+    pub const fn punt_ring(&self, shard: usize) -> usize {
+        self.event_ring(shard) + RING_BYTES
+    }
+    /// Offset of a shard's inject ring (control writes).
+    pub const fn inject_ring(&self, shard: usize) -> usize {
+        self.punt_ring(shard) + PUNT_RING_BYTES
+    }
     /// Offset of a shard's ledger.
     pub const fn ledger(&self, shard: usize) -> usize {
-        self.event_ring(shard) + RING_BYTES
+        self.inject_ring(shard) + PUNT_RING_BYTES
     }
 
     /// Pages of session rows per shard.
@@ -147,6 +177,8 @@ mod tests {
             offsets.extend((0..sizes.room_pages()).map(|page| sizes.room_page(shard, page)));
             offsets.extend((0..sizes.session_pages()).map(|page| sizes.session_page(shard, page)));
         }
+        assert_eq!(ledger::ingress_parts(ledger::ingress_tag(7, 2, true)), Some((7, 2, true)));
+        assert_eq!(ledger::ingress_parts(0), None);
         offsets.push(sizes.port_text());
         offsets.push(sizes.stats_bytes());
         assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]));

@@ -58,6 +58,10 @@ impl<P: Provider> Shard<P> {
                 about.0 = *session;
                 self.find(*session).map(|index| self.close(now, io, index, *reason))
             }
+            // Nobody sends them yet: the signalling serves signalled addresses and keys only.
+            Command::SetUfragKey { .. }
+            | Command::RestartIce { .. }
+            | Command::InstallKeys { .. } => Err(Refusal::Invalid),
             Command::AddRelay { publication, to } => self.set_relay(*publication, *to, true),
             Command::RemoveRelay { publication, to } => self.set_relay(*publication, *to, false),
             Command::OpenRemote { room, member, home, spec } => {
@@ -349,7 +353,7 @@ impl<P: Provider> Shard<P> {
         publication.position = position as u8;
         publication.room = self.sessions[session as usize].room;
         publication.member = open.member;
-        let next = io.ledger_load(session, ledger::INGRESS + position);
+        let next = io.ledger_load(session, ledger::INGRESS + 2 * position + 1);
         if let Some(highest) = next.checked_sub(1).and_then(PacketIndex::new) {
             publication.window = ReplayWindow::resume(highest);
         }

@@ -117,9 +117,9 @@ impl Bed {
             codec: CodecId(1),
             payload_type: 96,
             clock_rate: 90_000,
-            extensions: List::default(),
+            ..PublicationSpec::default()
         };
-        let codec = SlotCodec { codec: CodecId(1), payload_type: 96 };
+        let codec = SlotCodec { codec: CodecId(1), payload_type: 96, ..SlotCodec::default() };
         let slot = SlotSpec {
             kind: MediaKind::Video,
             ssrc: 66,

@@ -130,14 +130,14 @@ impl<P: Provider> Shard<P> {
         self.bursts += 1;
         stage::run(self, io, &mut work, 0, |_, _, work| stage::classify(work, rx));
         stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
-        stage::run(self, io, &mut work, 2, |shard, _, work| stage::admit(shard, now, work, rx));
-        stage::run(self, io, &mut work, 3, |shard, io, work| stage::open(shard, now, io, work, rx));
-        stage::run(self, io, &mut work, 4, |shard, _, work| stage::inspect(shard, work, rx));
-        stage::run(self, io, &mut work, 5, |shard, io, work| {
+        stage::run(self, io, &mut work, 3, |shard, _, work| stage::admit(shard, now, work, rx));
+        stage::run(self, io, &mut work, 4, |shard, io, work| stage::open(shard, now, io, work, rx));
+        stage::run(self, io, &mut work, 5, |shard, _, work| stage::inspect(shard, work, rx));
+        stage::run(self, io, &mut work, 6, |shard, io, work| {
             stage::feedback(shard, now, io, work, rx)
         });
-        stage::run(self, io, &mut work, 6, |shard, _, work| stage::route(shard, work));
-        stage::run(self, io, &mut work, 7, |shard, io, work| stage::seal(shard, now, io, work, rx));
+        stage::run(self, io, &mut work, 7, |shard, _, work| stage::route(shard, work));
+        stage::run(self, io, &mut work, 8, |shard, io, work| stage::seal(shard, now, io, work, rx));
         stage::account(self, io, &work, rx);
     }
 

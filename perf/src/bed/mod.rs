@@ -142,6 +142,7 @@ impl<P: Port> Bed<P> {
             payload_type: 96,
             clock_rate: if kind == MediaKind::Audio { 48_000 } else { 90_000 },
             extensions: self.extensions(AUDIO_LEVEL),
+            ..PublicationSpec::default()
         };
         OpenSession { publications: one(spec), ..session(slot, room) }
     }
@@ -153,9 +154,9 @@ impl<P: Port> Bed<P> {
             ssrc: 0x2000_0000 + slot,
             first_sequence: (slot % 0x7fff) as u16,
             timestamp_offset: slot.wrapping_mul(0x9e37_79b9),
-            codecs: one(SlotCodec { codec: CodecId(1), payload_type: 111 }),
+            codecs: one(SlotCodec { codec: CodecId(1), payload_type: 111, ..SlotCodec::default() }),
             extensions: self.extensions(AUDIO_LEVEL + 1),
-            publisher: None,
+            ..SlotSpec::default()
         };
         OpenSession { slots: one(spec), ..session(slot, room) }
     }

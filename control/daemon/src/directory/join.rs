@@ -418,6 +418,7 @@ impl Directory {
             payload_type: codec.payload_type,
             clock_rate: codec.map.clock_rate,
             extensions,
+            ..PublicationSpec::default()
         }
     }
 
@@ -429,7 +430,11 @@ impl Directory {
     ) -> SlotSpec {
         let mut codecs = List::default();
         for codec in section.codecs.iter().take(SLOT_CODECS_MAX) {
-            codecs.push(SlotCodec { codec: codec.codec, payload_type: codec.payload_type });
+            codecs.push(SlotCodec {
+                codec: codec.codec,
+                payload_type: codec.payload_type,
+                ..SlotCodec::default()
+            });
         }
         SlotSpec {
             kind: section.kind,
@@ -439,6 +444,7 @@ impl Directory {
             codecs,
             extensions,
             publisher,
+            ..SlotSpec::default()
         }
     }
 }

@@ -107,7 +107,7 @@ fn commit<P: Provider, I: Io>(
     // Written for every new highest, not now and then: a store costs next to nothing, and a restarted
     // shard then lets nothing through twice.
     if publication.window.highest() == Some(index) {
-        let word = ledger::INGRESS + usize::from(publication.position);
+        let word = ledger::INGRESS + 2 * usize::from(publication.position) + 1;
         io.ledger_store(work.session[i], word, index.value() + 1);
     }
     Ok(())
@@ -168,6 +168,6 @@ fn settle_path<P: Provider>(shard: &mut Shard<P>, now: Now, index: u32, path: Pa
         shard.session_by_remote.remove(&old);
     }
     if was_heard {
-        shard.emit(Event::PathMoved { session: id });
+        shard.emit(Event::PathMoved { session: id, path });
     }
 }

@@ -98,7 +98,12 @@ pub fn open_viewer_on(shard: ShardId, slot: u32, local: Endpoint, remote: Endpoi
         kind: MediaKind::Audio,
         ssrc: VIEWER_SSRC,
         first_sequence: 100,
-        codecs: List::from_slice(&[SlotCodec { codec: OPUS, payload_type: 96 }]).expect("fits"),
+        codecs: List::from_slice(&[SlotCodec {
+            codec: OPUS,
+            payload_type: 96,
+            ..SlotCodec::default()
+        }])
+        .expect("fits"),
         ..SlotSpec::default()
     };
     assert!(open.slots.push(slot));
