@@ -58,7 +58,7 @@ const RULES: &[Rule] = &[
         ],
         ANY,
     ),
-    rule("roomlane-proto", &[], &["bincode", "zerocopy"]),
+    rule("roomlane-proto", &[], &["bincode", "siphasher", "zerocopy"]),
     rule(
         "roomlane-token",
         &[],

@@ -1,4 +1,5 @@
-//! The vocabulary shared by data plane, control plane and consoles: plain data, no behaviour.
+//! The vocabulary shared by data plane, control plane and consoles: plain data, and the one
+//! pure computation that two planes must agree on ([`ufrag`]).
 #![forbid(unsafe_code)]
 
 mod addr;
@@ -13,6 +14,7 @@ mod list;
 pub mod punt;
 pub mod region;
 pub mod snapshot;
+pub mod ufrag;
 
 pub use addr::{Endpoint, Path};
 pub use command::{

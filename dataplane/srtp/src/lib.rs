@@ -5,6 +5,8 @@
 //! keeps the order that makes it safe: [`ReplayWindow::estimate`], [`ReplayWindow::check`],
 //! [`Provider::open_many`], and only for what opened [`ReplayWindow::commit`].
 //!
+//! The HMAC-SHA1 of STUN's MESSAGE-INTEGRITY is here too ([`IntegrityKey`]), next to SRTP's.
+//!
 //! Start reading at [`Provider`]; keys come from [`MasterKey`] through [`Inbound`] and
 //! [`Outbound`].
 #![forbid(unsafe_code)]
@@ -12,6 +14,7 @@
 #[cfg(feature = "audit")]
 pub mod audit;
 pub mod index;
+mod integrity;
 mod kdf;
 mod key;
 mod profile;
@@ -26,6 +29,7 @@ mod transform;
 mod vectors;
 
 pub use index::{EgressIndex, EgressRtcpIndex, PacketIndex, RocState, RtcpIndex};
+pub use integrity::{IntegrityKey, hmac_sha1, hmac_sha1_verify};
 pub use kdf::session_keys;
 pub use key::{KeyError, KeyMaterial, MasterKey, SessionKeys};
 pub use profile::{MASTER_LEN_MAX, OVERHEAD_MAX, Profile, UnknownProfile};

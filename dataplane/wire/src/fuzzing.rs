@@ -56,7 +56,18 @@ pub fn message(data: &[u8]) {
     }
     let _ = black_box(ndp::Ndp::parse(data));
     if let Ok(p) = stun::Stun::new_checked(data) {
-        black_box((p.class(), p.method(), p.transaction_id(), p.attributes()));
+        black_box((p.class(), p.method(), p.transaction_id()));
+        for found in p.attributes().flatten() {
+            let start = found.offset + 4;
+            assert_eq!(data.get(start..start + found.value.len()), Some(found.value));
+        }
+    }
+    if let Ok(p) = stun::Message::new_checked(data) {
+        black_box((p.class(), p.transaction_id(), p.username(), p.ufrags(), p.priority()));
+        black_box((p.use_candidate(), p.role(), p.mapped_address(), p.error_code(), p.unknown()));
+        if let Some(integrity) = p.integrity() {
+            assert_eq!(stun::HEADER_LEN + integrity.attributes.len(), integrity.offset);
+        }
     }
 }
 

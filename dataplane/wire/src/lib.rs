@@ -22,6 +22,7 @@
 pub mod arp;
 mod bytes;
 pub mod checksum;
+mod crc32;
 pub mod demux;
 pub mod ethernet;
 #[doc(hidden)]
@@ -35,6 +36,7 @@ pub mod rtcp_write;
 pub mod rtp;
 pub mod rtp_ext;
 pub mod stun;
+pub mod stun_write;
 pub mod udp;
 
 pub use ethernet::Mac;
