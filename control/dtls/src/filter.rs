@@ -1,0 +1,263 @@
+//! Which records of a datagram the library gets to see.
+//!
+//! Until the peer's Finished nothing in DTLS 1.2 is authenticated, and the library ends a handshake
+//! over much that anybody could have sent: alerts, misplaced messages, record numbers far ahead. So
+//! only records pass that the peer may send at this point. A client of ours sends exactly this:
+//!
+//! | epoch | record | message, its number | when |
+//! |---|---|---|---|
+//! | 0 | handshake | ClientHello, 0 (there is no cookie exchange: consent has shown the path) | at first |
+//! | 0 | handshake | Certificate, 1; ClientKeyExchange, 2; CertificateVerify, 3 | after our answer |
+//! | 0 | ChangeCipherSpec | | after our answer |
+//! | 1 | handshake, alert | Finished and what follows, authenticated by the library | from then on |
+//!
+//! Alerts of epoch 0 are dropped (RFC 6347 section 4.1.2.7 allows it), so is application data.
+
+use crate::limits::{
+    CERTIFICATE_BYTES_MAX, CLIENT_HELLO_BYTES_MAX, EARLY_RECORDS_MAX, KEY_EXCHANGE_BYTES_MAX,
+    VERIFY_BYTES_MAX,
+};
+
+const RECORD_HEADER: usize = 13;
+const MESSAGE_HEADER: usize = 12;
+const RANDOM: std::ops::Range<usize> = 2..34;
+/// No record of an AEAD is shorter than its tag.
+const SEALED_BYTES_MIN: usize = 16;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
+const CLIENT_HELLO: u8 = 1;
+const CERTIFICATE: u8 = 11;
+const KEY_EXCHANGE: u8 = 16;
+const VERIFY: u8 = 15;
+
+/// How far a handshake is, as far as it decides what may come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A ClientHello, perhaps in fragments, is awaited.
+    Hello,
+    /// Our first flight is out.
+    Answered,
+    /// The peer is authenticated.
+    Done,
+}
+
+/// What a datagram was good for.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// The records for the library.
+    pub(crate) records: Vec<u8>,
+    /// The records begin another ClientHello than the fragments before: forget those.
+    pub(crate) is_new_hello: bool,
+    /// The ClientHello we have answered came again: the peer may not have our answer.
+    pub(crate) is_repeated_hello: bool,
+}
+
+pub(crate) struct Filter {
+    phase: Phase,
+    /// Number of the next record of epoch 0.
+    next: u64,
+    /// Length of the ClientHello in progress, and its random once the first fragment is there.
+    hello: Option<(usize, Option<[u8; 32]>)>,
+    verify_seen: bool,
+    change_seen: bool,
+    early: usize,
+}
+
+struct Record<'a> {
+    kind: u8,
+    epoch: u16,
+    bytes: &'a [u8],
+    body: &'a [u8],
+}
+
+struct Message<'a> {
+    kind: u8,
+    number: u16,
+    length: usize,
+    offset: usize,
+    fragment: &'a [u8],
+}
+
+impl Filter {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Hello,
+            next: 0,
+            hello: None,
+            verify_seen: false,
+            change_seen: false,
+            early: 0,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Our first flight is on its way.
+    pub(crate) fn answered(&mut self) {
+        self.phase = Phase::Answered;
+    }
+
+    /// The peer is who it should be.
+    pub(crate) fn done(&mut self) {
+        self.phase = Phase::Done;
+    }
+
+    /// The ClientHello came to nothing.
+    pub(crate) fn forget_hello(&mut self) {
+        self.hello = None;
+    }
+
+    /// Keeps of a datagram what may pass. Whatever follows a record that cannot be read is lost.
+    pub(crate) fn admit(&mut self, mut datagram: &[u8]) -> Admitted {
+        let mut admitted = Admitted::default();
+        while let Some((record, rest)) = Record::split(datagram) {
+            datagram = rest;
+            match record.epoch {
+                0 if self.admits_plain(&record, &mut admitted) => {
+                    self.renumber(&record, &mut admitted.records);
+                }
+                1 if self.admits_sealed(&record) => admitted.records.extend(record.bytes),
+                _ => {}
+            }
+        }
+        admitted
+    }
+
+    /// Copies a record of epoch 0 under a number of ours. The number is not authenticated, and the
+    /// library would take everything after a forged high one for a replay.
+    fn renumber(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let (head, tail) = (&record.bytes[..5], &record.bytes[11..]);
+        out.extend(head);
+        out.extend(&self.next.to_be_bytes()[2..]);
+        out.extend(tail);
+        self.next += 1;
+    }
+
+    fn admits_plain(&mut self, record: &Record<'_>, admitted: &mut Admitted) -> bool {
+        match (record.kind, self.phase) {
+            (_, Phase::Done) => false,
+            (CHANGE_CIPHER_SPEC, Phase::Answered) if record.body == [1] => {
+                self.change_seen |= self.verify_seen;
+                true
+            }
+            (HANDSHAKE, _) => self.admits_messages(record.body, admitted),
+            _ => false,
+        }
+    }
+
+    /// A record passes whole or not at all.
+    fn admits_messages(&mut self, mut body: &[u8], admitted: &mut Admitted) -> bool {
+        if body.is_empty() {
+            return false;
+        }
+        while !body.is_empty() {
+            let Some((message, rest)) = Message::split(body) else { return false };
+            body = rest;
+            let passes = match (self.phase, message.kind, message.number) {
+                (Phase::Hello, CLIENT_HELLO, 0) => {
+                    message.length <= CLIENT_HELLO_BYTES_MAX
+                        && self.admits_hello(&message, admitted)
+                }
+                (Phase::Answered, CLIENT_HELLO, 0) => {
+                    admitted.is_repeated_hello |= self.repeats_hello(&message);
+                    false
+                }
+                (Phase::Answered, CERTIFICATE, 1) => message.length <= CERTIFICATE_BYTES_MAX,
+                (Phase::Answered, KEY_EXCHANGE, 2) => message.length <= KEY_EXCHANGE_BYTES_MAX,
+                (Phase::Answered, VERIFY, 3) => {
+                    let fits = message.length <= VERIFY_BYTES_MAX;
+                    self.verify_seen |= fits;
+                    fits
+                }
+                _ => false,
+            };
+            if !passes {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Fragments of one ClientHello gather; the beginning of another one begins anew.
+    fn admits_hello(&mut self, message: &Message<'_>, admitted: &mut Admitted) -> bool {
+        let random = message.random();
+        if message.offset == 0 && random.is_none() {
+            return false;
+        }
+        self.hello = match (self.hello, random) {
+            (None, _) => Some((message.length, random)),
+            (Some((length, known)), None) if length == message.length => Some((length, known)),
+            (Some(_), None) => return false,
+            (Some((length, known)), Some(new)) => {
+                admitted.is_new_hello |=
+                    length != message.length || known.is_some_and(|known| known != new);
+                if admitted.is_new_hello {
+                    admitted.records.clear();
+                }
+                Some((message.length, Some(new)))
+            }
+        };
+        true
+    }
+
+    fn repeats_hello(&self, message: &Message<'_>) -> bool {
+        let known = self.hello.and_then(|(_, random)| random);
+        known.is_some() && message.random() == known
+    }
+
+    fn admits_sealed(&mut self, record: &Record<'_>) -> bool {
+        let is_known = matches!(record.kind, HANDSHAKE | ALERT);
+        if !is_known || record.body.len() < SEALED_BYTES_MIN {
+            return false;
+        }
+        match self.phase {
+            Phase::Hello => false,
+            Phase::Answered if !self.change_seen => {
+                self.early += 1;
+                self.early <= EARLY_RECORDS_MAX
+            }
+            Phase::Answered | Phase::Done => true,
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// The first record of a datagram and what follows, if the first is one of DTLS 1.x.
+    fn split(datagram: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let header = datagram.first_chunk::<RECORD_HEADER>()?;
+        let [kind, major, minor, epoch_high, epoch_low, .., length_high, length_low] = *header;
+        let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+        let is_dtls = major == 0xfe && matches!(minor, 0xff | 0xfd);
+        let bytes = datagram.get(..RECORD_HEADER + length)?;
+        let rest = &datagram[bytes.len()..];
+        let epoch = u16::from_be_bytes([epoch_high, epoch_low]);
+        is_dtls.then_some((Self { kind, epoch, bytes, body: &bytes[RECORD_HEADER..] }, rest))
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The first message, or fragment of one, of a record's body and what follows.
+    fn split(body: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let header = body.first_chunk::<MESSAGE_HEADER>()?;
+        let at = |at: usize| usize::from(header[at]);
+        let three = |i: usize| at(i) << 16 | at(i + 1) << 8 | at(i + 2);
+        let (length, offset, fragment_length) = (three(1), three(6), three(9));
+        let fragment = body.get(MESSAGE_HEADER..MESSAGE_HEADER + fragment_length)?;
+        // An empty fragment carries nothing; none of the messages that pass is empty.
+        let fits = !fragment.is_empty() && offset + fragment_length <= length;
+        let rest = &body[MESSAGE_HEADER + fragment_length..];
+        let number = u16::from_be_bytes([header[4], header[5]]);
+        fits.then_some((Self { kind: header[0], number, length, offset, fragment }, rest))
+    }
+
+    /// The random of a ClientHello, if this is its beginning.
+    fn random(&self) -> Option<[u8; 32]> {
+        let is_first = self.offset == 0;
+        is_first.then(|| self.fragment.get(RANDOM)?.try_into().ok()).flatten()
+    }
+}
