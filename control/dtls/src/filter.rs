@@ -261,3 +261,64 @@ impl<'a> Message<'a> {
         is_first.then(|| self.fragment.get(RANDOM)?.try_into().ok()).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let head = [kind, 0xfe, 0xfd, 0, epoch, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
+        [&head[..], &[body.len() as u8], body].concat()
+    }
+
+    fn message(kind: u8, number: u8) -> Vec<u8> {
+        record(HANDSHAKE, 0, &[kind, 0, 0, 2, 0, number, 0, 0, 0, 0, 0, 2, 7, 7])
+    }
+
+    /// How many of `count` such datagrams pass.
+    fn passes(filter: &mut Filter, datagram: &[u8], count: usize) -> usize {
+        (0..count).filter(|_| !filter.admit(datagram).records.is_empty()).count()
+    }
+
+    #[test]
+    fn early_encrypted_records_are_few_until_the_peer_changed_its_cipher() {
+        let mut filter = Filter::new();
+        let (sealed, change) =
+            (record(HANDSHAKE, 1, &[0; 40]), record(CHANGE_CIPHER_SPEC, 0, &[1]));
+        assert_eq!(passes(&mut filter, &sealed, 10), 0);
+        filter.answered();
+        assert_eq!(passes(&mut filter, &change, 1), 1);
+        assert_eq!(passes(&mut filter, &sealed, 100), EARLY_RECORDS_MAX);
+        assert_eq!(passes(&mut filter, &message(VERIFY, 3), 1), 1);
+        assert_eq!(passes(&mut filter, &change, 1), 1);
+        assert_eq!(passes(&mut filter, &sealed, 100), 100);
+    }
+
+    #[test]
+    fn a_message_passes_only_in_its_phase_and_under_its_number() {
+        let mut filter = Filter::new();
+        let clients = [(CERTIFICATE, 1), (KEY_EXCHANGE, 2), (VERIFY, 3)];
+        let passing = |filter: &mut Filter| {
+            let all = (0..=255_u8).flat_map(|kind| (0..8_u8).map(move |number| (kind, number)));
+            all.filter(|&(kind, n)| passes(filter, &message(kind, n), 1) == 1).collect::<Vec<_>>()
+        };
+        // A ClientHello of two bytes has no random, so not even that passes.
+        assert_eq!(passing(&mut filter), []);
+        filter.answered();
+        let mut found = passing(&mut filter);
+        found.sort_by_key(|&(_, number)| number);
+        assert_eq!(found, clients);
+        filter.done();
+        assert_eq!(passing(&mut filter), []);
+    }
+
+    #[test]
+    fn records_of_epoch_0_get_our_numbers() {
+        let mut filter = Filter::new();
+        filter.answered();
+        for number in 0..3 {
+            let admitted = filter.admit(&message(CERTIFICATE, 1));
+            assert_eq!(admitted.records[3..11], [0, 0, 0, 0, 0, 0, 0, number]);
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use openssl::pkey::Id;
-use openssl::ssl::{ErrorCode, ShutdownState, Ssl, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::{ShutdownState, Ssl, SslStream, SslVerifyMode, SslVersion};
 use openssl::x509::X509Ref;
 
 use crate::datagrams::Datagrams;
@@ -242,7 +242,7 @@ impl Handshake {
                     self.state = State::Closed;
                     return Progress::Closed;
                 }
-                Err(error) if has_failed(&self.tls) || error.code() == ErrorCode::SSL => {
+                Err(_) if has_failed(&self.tls) => {
                     self.state = State::Deaf;
                     break;
                 }
