@@ -5,7 +5,10 @@ use core::hint::black_box;
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::rtcp::{Compound, Packet, Rules};
-use crate::{arp, demux, ethernet, icmp, ipv4, ipv6, ndp, rtp, rtp_ext, stun, udp};
+use crate::{
+    arp, demux, ethernet, icmp, ipv4, ipv6, ndp, remb, rtp, rtp_ext, rtp_ext_values, rtx, stun,
+    twcc, udp,
+};
 
 /// Every format on the same bytes.
 pub fn all(data: &[u8]) {
@@ -82,20 +85,40 @@ pub fn rtp(data: &[u8]) {
         if let Some(block) = packet.extension() {
             for element in rtp_ext::Elements::new(block).flatten() {
                 assert_eq!(block.data.get(element.range()), Some(element.data));
+                extension(element.data);
             }
         }
+        let _ = black_box(rtx::split(packet.payload()));
     }
+}
+
+fn extension(value: &[u8]) {
+    use rtp_ext_values::{AbsSendTime, AudioLevel, read_token, read_transport_sequence};
+    black_box((read_token(value), read_transport_sequence(value)));
+    black_box((AbsSendTime::read(value).map(|t| t.micros()), AudioLevel::read(value)));
 }
 
 /// RTCP under both rules.
 pub fn rtcp(data: &[u8]) {
     let _ = black_box(crate::rtcp::sender_ssrc(data));
+    congestion(data);
     for rules in [Rules::Compound, Rules::ReducedSize] {
         let Ok(compound) = Compound::new_checked(data, rules) else { continue };
         assert!(compound.packets().next().is_some());
         for packet in compound.packets() {
             rtcp_packet(packet);
         }
+    }
+}
+
+/// Congestion feedback, without the packet around it.
+fn congestion(fci: &[u8]) {
+    if let Ok(p) = twcc::TransportCc::new_checked(fci) {
+        black_box((p.base_sequence(), p.reference_us(), p.feedback_count()));
+        assert_eq!(p.statuses().count(), usize::from(p.status_count()));
+    }
+    if let Ok(p) = remb::Remb::new_checked(fci) {
+        black_box((p.bitrate_bps(), p.ssrcs().count()));
     }
 }
 
@@ -122,7 +145,8 @@ fn rtcp_packet(packet: Packet<'_>) {
             black_box((p.sender_ssrc(), p.media_ssrc(), p.lost().count()));
         }
         Packet::Pli(f) | Packet::TransportCc(f) | Packet::Remb(f) => {
-            black_box((f.sender_ssrc(), f.media_ssrc(), f.fci()));
+            black_box((f.sender_ssrc(), f.media_ssrc()));
+            congestion(f.fci());
         }
         Packet::Other { .. } => {}
     }

@@ -31,12 +31,16 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod remb;
 pub mod rtcp;
 pub mod rtcp_write;
 pub mod rtp;
 pub mod rtp_ext;
+pub mod rtp_ext_values;
+pub mod rtx;
 pub mod stun;
 pub mod stun_write;
+pub mod twcc;
 pub mod udp;
 
 pub use ethernet::Mac;

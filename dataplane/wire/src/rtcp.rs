@@ -1,6 +1,7 @@
 //! RTCP, reading: compound packets (RFC 3550 section 6.1 and A.2; reduced-size: RFC 5506), SR, RR,
-//! SDES, BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). Transport-cc and
-//! REMB are recognised by name only. Writing is in [`crate::rtcp_write`].
+//! SDES, BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). What
+//! transport-cc and REMB say is read by [`crate::twcc`] and [`crate::remb`]. Writing is in
+//! [`crate::rtcp_write`].
 
 use crate::{Error, Result, bytes};
 
@@ -128,9 +129,9 @@ pub enum Packet<'a> {
     Fir(Fir<'a>),
     /// Generic NACK (RFC 4585 section 6.2.1).
     Nack(Nack<'a>),
-    /// Transport-wide congestion feedback: known, not read.
+    /// Transport-wide congestion feedback, for [`crate::twcc::TransportCc`].
     TransportCc(Feedback<'a>),
-    /// Receiver estimated maximum bitrate: known, not read.
+    /// Receiver estimated maximum bitrate, for [`crate::remb::Remb`].
     Remb(Feedback<'a>),
     /// Anything else: to be ignored (RFC 3550 section 6.1).
     Other {
@@ -164,16 +165,19 @@ impl<'a> Raw<'a> {
         let len = HEADER_LEN + 4 * usize::from(bytes::u16_at(b, 2));
         let (packet, rest) = b.split_at_checked(len).ok_or(Error::Truncated)?;
         let padded = first & 0x20 != 0;
+        let kind = bytes::u8_at(b, 1);
         let mut end = len;
         if padded {
             let count = usize::from(packet.last().copied().unwrap_or(0));
-            if count == 0 || !count.is_multiple_of(4) || count > len - HEADER_LEN {
+            // Browsers fill their transport-wide feedback up with one to three bytes and say so.
+            let is_word = count.is_multiple_of(4) || (first, kind) == (0xaf, TYPE_RTPFB);
+            if count == 0 || !is_word || count > len - HEADER_LEN {
                 return Err(Error::BadPadding);
             }
             end -= count;
         }
         let body = bytes::range(packet, HEADER_LEN, end);
-        Ok((Raw { packet_type: bytes::u8_at(b, 1), count: first & 0x1f, padded, body }, rest))
+        Ok((Raw { packet_type: kind, count: first & 0x1f, padded, body }, rest))
     }
 
     /// Checks the body and names it.

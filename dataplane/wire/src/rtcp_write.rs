@@ -6,7 +6,7 @@ use crate::rtcp::{
     HEADER_LEN, REPORT_BLOCK_LEN, ReportBlock, SDES_CNAME, SenderInfo, TYPE_BYE, TYPE_PSFB,
     TYPE_RR, TYPE_RTPFB, TYPE_SDES, TYPE_SR,
 };
-use crate::{Error, Result, bytes};
+use crate::{Error, Result, bytes, remb, twcc};
 
 /// Most report blocks, chunks or SSRCs in one packet: the count has five bits.
 pub const COUNT_MAX: usize = 31;
@@ -147,6 +147,45 @@ impl<'a> Writer<'a> {
             bytes::put(entry, 2, blp.to_be_bytes());
         }
         Ok(())
+    }
+
+    /// Appends a receiver's estimate of the maximum bitrate in bits per second, rounded down to 18
+    /// significant bits, shared by the streams `ssrcs`.
+    ///
+    /// # Errors
+    /// `BadLength` for more than 255 streams, `NoSpace`.
+    pub fn remb(&mut self, sender_ssrc: u32, bitrate_bps: u64, ssrcs: &[u32]) -> Result<()> {
+        let count = u8::try_from(ssrcs.len()).map_err(|_| Error::BadLength)?;
+        // Section 2.2 of the draft: the media source of the common part is zero.
+        let fci_len = remb::FIXED_LEN + 4 * ssrcs.len();
+        let fci = self.feedback(TYPE_PSFB, 15, sender_ssrc, 0, fci_len)?;
+        remb::put(fci, bitrate_bps, count, ssrcs);
+        Ok(())
+    }
+
+    /// Appends one transport-wide feedback about the packets from `base_sequence` on, of which
+    /// `arrivals_us` tells when each arrived, if it did, on any clock that does not jump. The packet
+    /// has at most `len_max` bytes. Returns how many of the statuses it covers: fewer than all when
+    /// they do not fit, or when two neighbouring arrivals are more than 8.19 s apart; the rest
+    /// belongs into another packet with a `feedback_count` one higher.
+    ///
+    /// # Errors
+    /// `BadLength` when nothing arrived, `NoSpace` when no arrival fits.
+    pub fn transport_cc(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        base_sequence: u16,
+        feedback_count: u8,
+        arrivals_us: &[Option<u64>],
+        len_max: usize,
+    ) -> Result<usize> {
+        let space = len_max.min(self.out.len().saturating_sub(self.len));
+        let fci_len_max = space.checked_sub(HEADER_LEN + 8).ok_or(Error::NoSpace)?;
+        let plan = twcc::Plan::new(arrivals_us, fci_len_max)?;
+        let fci = self.feedback(TYPE_RTPFB, 15, sender_ssrc, media_ssrc, plan.fci_len())?;
+        plan.put(fci, base_sequence, feedback_count);
+        Ok(usize::from(plan.covered))
     }
 
     fn feedback(

@@ -51,6 +51,15 @@ impl Form {
         }
     }
 
+    /// The narrowest form that can carry all of these, given as id and length, or `None` when no
+    /// form can.
+    pub fn for_elements(elements: impl IntoIterator<Item = (u8, usize)>) -> Option<Form> {
+        elements.into_iter().try_fold(Form::OneByte, |form, (id, len)| {
+            let needed = Form::for_element(id, len)?;
+            Some(if form == Form::OneByte { needed } else { form })
+        })
+    }
+
     fn head_len(self) -> usize {
         match self {
             Form::OneByte => 1,
@@ -200,6 +209,24 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Writes a whole block in the narrowest form that carries all elements, given as id and bytes, or
+/// `None` for no elements.
+///
+/// # Errors
+/// `BadType` for an element that no form can carry, `NoSpace`.
+pub fn write<'a, 'e>(
+    out: &'a mut [u8],
+    elements: impl IntoIterator<Item = (u8, &'e [u8]), IntoIter: Clone>,
+) -> Result<Option<ExtensionBlock<'a>>> {
+    let elements = elements.into_iter();
+    let lengths = elements.clone().map(|(id, data)| (id, data.len()));
+    let mut writer = Writer::new(out, Form::for_elements(lengths).ok_or(Error::BadType)?);
+    for (id, data) in elements {
+        writer.push(id, data)?;
+    }
+    writer.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,5 +310,29 @@ mod tests {
         assert_eq!(Form::for_element(1, 0), Some(Form::TwoByte));
         assert_eq!(Form::for_element(1, 256), None);
         assert_eq!(Form::for_element(0, 1), None);
+    }
+
+    #[test]
+    fn a_block_is_as_narrow_as_its_widest_element_allows() {
+        type Pair = (u8, &'static [u8]);
+        let narrow: [Pair; 2] = [(1, &[9]), (14, &[5; 16])];
+        let cases: [(&[Pair], u16, usize); 5] = [
+            (&narrow, PROFILE_ONE_BYTE, 20),
+            (&[narrow[0], (15, &[1]), narrow[1]], PROFILE_TWO_BYTE, 24),
+            (&[narrow[0], (2, &[])], PROFILE_TWO_BYTE, 8),
+            (&[(2, &[3; 17]), narrow[0]], PROFILE_TWO_BYTE, 24),
+            (&[(255, &[3; 255])], PROFILE_TWO_BYTE, 260),
+        ];
+        for (elements, profile, len) in cases {
+            let mut out = [0xee; 300];
+            let block = write(&mut out, elements.iter().copied()).unwrap().unwrap();
+            assert_eq!((block.profile, block.data.len()), (profile, len));
+            let want: Vec<_> = elements.iter().copied().map(Ok).collect();
+            assert_eq!(read(block.profile, block.data), want);
+        }
+        assert_eq!(write(&mut [0; 64], []), Ok(None));
+        assert_eq!(write(&mut [0; 64], [(0, &[1][..])]), Err(Error::BadType));
+        assert_eq!(write(&mut [0; 300], [(1, &[1; 256][..])]), Err(Error::BadType));
+        assert_eq!(write(&mut [0; 3], [(1, &[1, 2, 3][..])]), Err(Error::NoSpace));
     }
 }

@@ -17,6 +17,7 @@ use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
 use wire::rtp_ext::{Elements, Form};
 use wire::stun::{Class, Message, Role};
 use wire::stun_write::RequestRepr;
+use wire::twcc::TransportCc;
 use wire::udp::{Udp, UdpRepr};
 use wire::{Protocol, fuzzing, rtcp_write, rtp_ext, stun_write};
 
@@ -42,6 +43,15 @@ fn report_block() -> impl Strategy<Value = ReportBlock> {
         last_sr: w[3],
         delay_since_last_sr: w[4],
     })
+}
+
+/// Microseconds from one arrival to the next: mostly small, some negative, some beyond 16 bits.
+fn step() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        8 => 0i64..30_000,
+        2 => -100_000i64..200_000,
+        1 => -20_000_000i64..20_000_000,
+    ]
 }
 
 /// Bytes that get past the first checks more often than noise does.
@@ -183,6 +193,42 @@ proptest! {
         let compound = Compound::new_checked(&out[..len], Rules::ReducedSize).unwrap();
         let Some(Packet::Nack(nack)) = compound.packets().next() else { panic!() };
         prop_assert_eq!(nack.lost().collect::<Vec<_>>(), lost);
+    }
+
+    #[test]
+    fn transport_feedback_survives_in_as_many_packets_as_it_needs(
+        base: u16, start in 0u64..1 << 40, len_max in 24usize..200,
+        steps in vec(proptest::option::weighted(0.7, step()), 1..300),
+    ) {
+        let mut now = start + (1 << 40);
+        let arrivals: Vec<Option<u64>> = steps.into_iter().map(|step| {
+            now = now.checked_add_signed(step?).unwrap();
+            Some(now)
+        }).collect();
+        let mut out = [0xee; 200];
+        let (mut at, mut count) = (0, 0u8);
+        while arrivals[at..].iter().any(Option::is_some) {
+            let mut w = rtcp_write::Writer::new(&mut out);
+            let sequence = base.wrapping_add(at as u16);
+            let covered = w.transport_cc(1, 2, sequence, count, &arrivals[at..], len_max).unwrap();
+            let len = w.finish();
+            prop_assert!(len <= len_max && covered > 0);
+            let compound = Compound::new_checked(&out[..len], Rules::ReducedSize).unwrap();
+            let Some(Packet::TransportCc(f)) = compound.packets().next() else { panic!() };
+            let read = TransportCc::new_checked(f.fci()).unwrap();
+            prop_assert_eq!(read.feedback_count(), count);
+            // The reference time has 24 bits: only differences to it are told.
+            let first = arrivals[at..].iter().flatten().next().unwrap() / 64_000 * 64_000;
+            let got: Vec<_> = read.statuses()
+                .map(|(n, us)| (n, us.map(|us| us - read.reference_us()))).collect();
+            let want: Vec<_> = (at..at + covered).map(|i| {
+                let us = arrivals[i].map(|us| (us / 250 * 250) as i64 - first as i64);
+                (base.wrapping_add(i as u16), us)
+            }).collect();
+            prop_assert_eq!(got, want);
+            at += covered;
+            count = count.wrapping_add(1);
+        }
     }
 
     #[test]
