@@ -3,14 +3,13 @@
 
 use proto::region::ledger;
 use proto::{
-    CloseReason, Command, Event, GrantWord, Label, MemberNo, OpenSession, PublicationNo,
-    PublicationSpec, Quota, Refusal, RoomNo, SdkAppId, SessionId, ShardId, SrtpProfile,
+    CloseReason, Command, Event, Extension, ExtensionId, GrantWord, Label, List, MemberNo,
+    OpenSession, PublicationNo, PublicationSpec, Quota, Refusal, RoomNo, SdkAppId, SessionId,
+    ShardId, SrtpProfile,
 };
-use srtp::{
-    Inbound, MasterKey, Outbound, PacketIndex, Profile, Provider, ReplayWindow, RtcpIndex,
-    RtcpReplayWindow,
-};
+use srtp::{Inbound, MasterKey, Outbound, Profile, Provider, RtcpIndex, RtcpReplayWindow};
 
+use crate::ingress;
 use crate::limits::TOMBSTONE;
 use crate::membership::{detach, fill_slot, show_publication, unpublish};
 use crate::munger::Munger;
@@ -241,6 +240,7 @@ impl<P: Provider> Shard<P> {
             io.ledger_store(index, ledger::SESSION, open.session.0 + 1);
         }
         let mut session = new_session(now, open, room, app);
+        self.ingress_promised += usize::from(session.ingress_promised);
         if resumes {
             resume_rtcp(io, index, &mut session);
         }
@@ -255,7 +255,12 @@ impl<P: Provider> Shard<P> {
             self.add_slot(now, io, index, position, spec);
         }
         for (position, spec) in open.publications.iter().enumerate() {
-            self.add_publication(now, io, index, position, spec, open);
+            self.add_publication(index, position, spec, open);
+        }
+        self.bind_at_open(io, index, open.ice.is_none());
+        let publications = self.sessions[index as usize].publications;
+        for publication in publications.iter() {
+            self.publish(now, io, *publication);
         }
         Ok(())
     }
@@ -283,6 +288,7 @@ impl<P: Provider> Shard<P> {
         }
         if open.publications.len() > self.publications.vacant()
             || open.slots.len() > self.slots.vacant()
+            || ingress::expected(open.publications.iter()) > self.ingress_vacant()
         {
             return Err(Refusal::Full);
         }
@@ -339,10 +345,8 @@ impl<P: Provider> Shard<P> {
         fill_slot(self, now, io, index);
     }
 
-    fn add_publication<I: Io>(
+    fn add_publication(
         &mut self,
-        now: Now,
-        io: &mut I,
         session: u32,
         position: usize,
         spec: &PublicationSpec,
@@ -353,16 +357,9 @@ impl<P: Provider> Shard<P> {
         publication.position = position as u8;
         publication.room = self.sessions[session as usize].room;
         publication.member = open.member;
-        let next = io.ledger_load(session, ledger::INGRESS + 2 * position + 1);
-        if let Some(highest) = next.checked_sub(1).and_then(PacketIndex::new) {
-            publication.window = ReplayWindow::resume(highest);
-        }
-        publication.next_same_ssrc = self.publication_by_ssrc.get(&spec.ssrc).unwrap_or(NONE);
         let index = self.publications.insert(publication).expect("counted before");
-        self.publication_by_ssrc.insert(spec.ssrc, index);
         self.publication_by_no.insert(spec.publication, index);
         self.sessions[session as usize].publications.push(index);
-        self.publish(now, io, index);
     }
 
     /// Ends a session. Its place, address and SSRCs are remembered for a while, so that its late packets
@@ -410,8 +407,8 @@ impl<P: Provider> Shard<P> {
         if self.session_by_remote.get(&remote) == Some(index) {
             self.session_by_remote.remove(&remote);
         }
+        self.unbind(&session.streams, session.ingress_promised);
         for publication in publications.iter() {
-            self.forget_ssrc(*publication);
             let no = self.publications[*publication].spec.publication;
             if self.publication_by_no.get(&no) == Some(*publication) {
                 self.publication_by_no.remove(&no);
@@ -419,47 +416,45 @@ impl<P: Provider> Shard<P> {
             self.publications.remove(*publication);
         }
     }
-
-    /// Takes a publication out of the list of those with its SSRC.
-    fn forget_ssrc(&mut self, publication: u32) {
-        let Publication { spec, next_same_ssrc: after, .. } = self.publications[publication];
-        let Some(mut at) = self.publication_by_ssrc.get(&spec.ssrc) else { return };
-        if at == publication {
-            match after {
-                NONE => drop(self.publication_by_ssrc.remove(&spec.ssrc)),
-                after => drop(self.publication_by_ssrc.insert(spec.ssrc, after)),
-            }
-            return;
-        }
-        while at != NONE {
-            let next = self.publications[at].next_same_ssrc;
-            if next == publication {
-                self.publications[at].next_same_ssrc = after;
-                return;
-            }
-            at = next;
-        }
-    }
 }
 
-/// SSRCs are unique within a session in each direction, first sequence numbers below 2^15.
+/// SSRCs are unique within a session in each direction and can be known, first sequence numbers below 2^15.
 fn check_numbers(open: &OpenSession) -> Result<(), Refusal> {
-    let outgoing = open.slots.iter().map(|slot| slot.ssrc).chain([open.rtcp_ssrc]);
-    let incoming = open.publications.iter().map(|publication| publication.ssrc);
+    // Zero stands for none, or for one that packets will tell.
+    let slots = open.slots.iter().flat_map(|slot| [slot.ssrc, slot.rtx_ssrc]);
+    let outgoing = slots.filter(|ssrc| *ssrc != 0).chain([open.rtcp_ssrc]);
+    let incoming = open.publications.iter().flat_map(ingress::declared).map(|(ssrc, _)| ssrc);
+    let is_unknowable = |publication: &PublicationSpec| {
+        publication.ssrc == 0 && publication.mid.is_empty() && open.ice.is_none()
+    };
     let is_bad = has_repeats(outgoing)
         || has_repeats(incoming)
         || open.slots.iter().any(|slot| slot.first_sequence >= 1 << 15)
-        || open.publications.iter().any(|publication| publication.clock_rate == 0);
+        || open.slots.iter().any(|slot| slot.ssrc == 0)
+        || open.publications.iter().any(|publication| publication.clock_rate == 0)
+        || open.publications.iter().any(is_unknowable);
     if is_bad { Err(Refusal::Invalid) } else { Ok(()) }
 }
 
 fn has_repeats(mut ssrcs: impl Iterator<Item = u32>) -> bool {
-    let mut seen = arrayvec::ArrayVec::<u32, { crate::limits::SLOTS_MAX + 1 }>::new();
+    let mut seen = arrayvec::ArrayVec::<u32, { 2 * crate::limits::SLOTS_MAX + 1 }>::new();
     ssrcs.any(|ssrc| {
         let known = seen.contains(&ssrc);
         seen.push(ssrc);
         known
     })
+}
+
+/// What names a stream in a header. In a BUNDLE an id means the same in every section (RFC 9143 9.2).
+fn names(open: &OpenSession) -> List<ExtensionId, 3> {
+    let mut names = List::default();
+    for wanted in [Extension::Mid, Extension::Rid, Extension::RepairedRid] {
+        let mut all = open.publications.iter().flat_map(|spec| spec.extensions.iter());
+        if let Some(known) = all.find(|known| known.extension == wanted) {
+            names.push(*known);
+        }
+    }
+    names
 }
 
 fn new_session(now: Now, open: &OpenSession, room: u32, app: u32) -> Session {
@@ -477,6 +472,9 @@ fn new_session(now: Now, open: &OpenSession, room: u32, app: u32) -> Session {
         links: Links::default(),
         opened: now.mono,
         heard: Instant(0),
+        learns: open.ice.is_some() || open.publications.iter().any(|spec| !spec.mid.is_empty()),
+        names: names(open),
+        ingress_promised: ingress::expected(open.publications.iter()) as u8,
         profile: open.profile,
         label: open.label,
         blob: open.blob,

@@ -10,6 +10,7 @@ pub mod burst;
 mod commands;
 mod events;
 mod fanout;
+mod ingress;
 pub mod io;
 #[cfg(test)]
 mod isolation;
@@ -18,6 +19,7 @@ mod membership;
 mod munger;
 pub mod policer;
 mod publication;
+mod reception;
 mod report;
 mod room;
 mod rows;

@@ -11,6 +11,11 @@ pub const APPS_MAX: usize = 1024;
 pub const SLOTS_PER_SESSION: usize = 4;
 /// Publications per session that memory is set aside for, on average; remote ones included.
 pub const PUBLICATIONS_PER_SESSION: usize = 2;
+/// SSRCs one session may send with.
+pub use proto::region::ledger::INGRESS_MAX;
+/// SSRCs per session that memory is set aside for, on average: a browser sends sound, three layers of a
+/// picture and their repair streams with seven, a viewer with none.
+pub const INGRESS_PER_SESSION: usize = 4;
 /// Events that wait for the control plane; more are counted as lost.
 pub const EVENTS_MAX: usize = 4096;
 /// Subscriptions sealed in one call to the provider.

@@ -10,7 +10,7 @@ use srtp::{EgressRtcpIndex, Provider, RtcpIndex};
 use wire::rtcp::{ReportBlock, SenderInfo};
 use wire::rtcp_write::Writer;
 
-use crate::limits::{CLAIM, PLI_INTERVAL, PUBLICATIONS_MAX};
+use crate::limits::{CLAIM, INGRESS_MAX, PLI_INTERVAL};
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::stage::dscp;
@@ -64,8 +64,12 @@ pub fn flush_pending_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io:
 fn send_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, publication: u32) {
     let stream = &mut shard.publications[publication];
     stream.pli_pending = false;
+    // Before its first packet nobody knows its SSRC, and it will begin with a keyframe.
+    if stream.active == NONE {
+        return;
+    }
     stream.pli_sent = now.mono;
-    let (session, media_ssrc) = (stream.session, stream.spec.ssrc);
+    let (session, media_ssrc) = (stream.session, shard.ingress[stream.active].ssrc);
     let own_ssrc = shard.sessions[session as usize].rtcp_ssrc;
     let sent = send_rtcp(shard, io, session, |writer| {
         writer.receiver_report(own_ssrc, &[])?;
@@ -100,11 +104,11 @@ fn report_blocks<P: Provider>(
     shard: &mut Shard<P>,
     now: Now,
     session: u32,
-) -> ArrayVec<ReportBlock, PUBLICATIONS_MAX> {
+) -> ArrayVec<ReportBlock, INGRESS_MAX> {
     let mut blocks = ArrayVec::new();
-    for index in shard.sessions[session as usize].publications.iter() {
-        let stream = &mut shard.publications[*index];
-        if !stream.reception.has_packets() {
+    for (ssrc, index) in shard.sessions[session as usize].streams.iter() {
+        let stream = &mut shard.ingress[*index];
+        if stream.role.is_repair || !stream.reception.has_packets() {
             continue;
         }
         let report = stream.reception.report();
@@ -112,7 +116,7 @@ fn report_blocks<P: Provider>(
         // In units of 1/65,536 s; a report older than 18 hours would wrap.
         let delay = (u128::from(now.mono.since(at).0) << 16) / 1_000_000_000;
         blocks.push(ReportBlock {
-            ssrc: stream.spec.ssrc,
+            ssrc: *ssrc,
             fraction_lost: report.fraction_lost,
             cumulative_lost: report.cumulative_lost,
             highest_sequence: report.highest,

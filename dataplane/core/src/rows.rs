@@ -48,7 +48,8 @@ impl<P: Provider> Shard<P> {
             State::GrantEnded => 2,
             State::Closed(_) => 3,
         };
-        let streams = || session.publications.iter().map(|index| &self.publications[*index]);
+        let streams = || session.streams.iter().map(|(_, index)| &self.ingress[*index]);
+        let media = || streams().filter(|stream| !stream.role.is_repair);
         SessionRow {
             session_plus_one: session.id.0 + 1,
             room: self.rooms[session.room].no.0,
@@ -62,8 +63,8 @@ impl<P: Provider> Shard<P> {
             tx_packets: session.tx_packets,
             tx_bytes: session.tx_bytes,
             auth_failures: session.auth_failures,
-            rx_lost: streams().map(|stream| stream.reception.lost()).sum(),
-            jitter: streams().next().map_or(0, |stream| stream.reception.jitter()),
+            rx_lost: media().map(|stream| stream.reception.lost()).sum(),
+            jitter: media().next().map_or(0, |stream| stream.reception.jitter()),
             publications: session.publications.len() as u16,
             slots: session.slots.len() as u16,
             profile: session.profile as u32,

@@ -1,11 +1,13 @@
 //! One secured transport of one member.
 
 use proto::region::ledger::RTCP_SOURCES;
-use proto::{CloseReason, GrantWord, Label, List, MemberNo, Path, SessionId, SrtpProfile};
+use proto::{
+    CloseReason, ExtensionId, GrantWord, Label, List, MemberNo, Path, SessionId, SrtpProfile,
+};
 use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
 
 use crate::Instant;
-use crate::limits::{PUBLICATIONS_MAX, SLOTS_MAX};
+use crate::limits::{INGRESS_MAX, PUBLICATIONS_MAX, SLOTS_MAX};
 use crate::policer::Bucket;
 use crate::room::Links;
 use crate::slab::NONE;
@@ -60,6 +62,16 @@ pub struct Session {
     pub failures: Bucket,
     /// Indices of its streams in.
     pub publications: List<u32, PUBLICATIONS_MAX>,
+    /// SSRC and index of each of its ingress streams, in the order of their binding.
+    pub streams: List<(u32, u32), INGRESS_MAX>,
+    /// Places for ingress streams that are kept for it.
+    pub ingress_promised: u8,
+    /// Streams of SSRCs that were not declared are found by their headers (RFC 9143 9.2).
+    pub learns: bool,
+    /// The header extensions that name a stream, by the ids negotiated for the whole BUNDLE.
+    pub names: List<ExtensionId, 3>,
+    /// Failed authentications of SSRCs that are not bound, for the first guess of their ROC.
+    pub unbound_failures: u32,
     /// Indices of its slots.
     pub slots: List<u32, SLOTS_MAX>,
     /// SSRC of our own RTCP.
@@ -105,6 +117,11 @@ impl Session {
     /// There is somewhere to send.
     pub fn has_path(&self) -> bool {
         !self.path.remote.is_unset()
+    }
+
+    /// The ingress stream of an SSRC.
+    pub fn stream(&self, ssrc: u32) -> Option<u32> {
+        self.streams.iter().find(|(known, _)| *known == ssrc).map(|(_, index)| *index)
     }
 
     /// The replay state of a sender, or a free place for it; `None` when all are taken by others.

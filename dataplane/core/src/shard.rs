@@ -10,8 +10,10 @@ use srtp::Provider;
 
 use crate::events::EventQueue;
 use crate::fanout::Fanouts;
+use crate::ingress::Ingress;
 use crate::limits::{
-    APPS_MAX, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION, SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK,
+    APPS_MAX, INGRESS_PER_SESSION, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION, SLOTS_PER_SESSION,
+    SOURCE_BUCKETS, TICK,
 };
 use crate::policer::Bucket;
 use crate::publication::Publication;
@@ -48,6 +50,10 @@ pub struct Shard<P: Provider> {
     pub(crate) sessions: Vec<Session>,
     pub(crate) keys: Vec<Option<Keys<P>>>,
     pub(crate) publications: Slab<Publication>,
+    /// One for each SSRC that sessions send with.
+    pub(crate) ingress: Slab<Ingress>,
+    /// Places of it that open sessions may still take, or have taken.
+    pub(crate) ingress_promised: usize,
     pub(crate) slots: Slab<Slot>,
     pub(crate) fanouts: Fanouts,
     /// Trusted keys (the control plane chose them), hashed like the others for simplicity.
@@ -56,8 +62,8 @@ pub struct Shard<P: Provider> {
     pub(crate) publication_by_no: Table<PublicationNo>,
     /// Remote endpoint to session: the local end is one port per shard. Attackers choose the keys.
     pub(crate) session_by_remote: Table<Endpoint>,
-    /// Declared SSRC to the first publication with it. Publishers choose the keys.
-    pub(crate) publication_by_ssrc: Table<u32>,
+    /// Declared SSRC to the first ingress stream with it. Publishers choose the keys.
+    pub(crate) ingress_by_ssrc: Table<u32>,
     /// Budgets of unknown sources; sources share one by a keyed hash.
     pub(crate) source_budgets: Vec<Bucket>,
     pub(crate) source_key: (u64, u64),
@@ -86,6 +92,7 @@ impl<P: Provider> Shard<P> {
         let sessions = config.sessions_max as usize;
         let rooms = config.rooms_max as usize;
         let publications = sessions * PUBLICATIONS_PER_SESSION;
+        let ingress = sessions * INGRESS_PER_SESSION;
         let slots = sessions * SLOTS_PER_SESSION;
         let word = |at: usize| {
             u64::from_le_bytes(config.seed[at..at + 8].try_into().expect("eight bytes"))
@@ -98,13 +105,15 @@ impl<P: Provider> Shard<P> {
             sessions: (0..sessions).map(|_| Session::default()).collect(),
             keys: (0..sessions).map(|_| None).collect(),
             publications: Slab::new(publications, || Publication::new(Default::default())),
+            ingress: Slab::new(ingress, Ingress::default),
+            ingress_promised: 0,
             slots: Slab::new(slots, Slot::default),
             fanouts: Fanouts::new(slots, publications),
             app_by_id: Table::new(APPS_MAX, key),
             room_by_no: Table::new(rooms, key),
             publication_by_no: Table::new(publications, key),
             session_by_remote: Table::new(sessions, key),
-            publication_by_ssrc: Table::new(publications, key),
+            ingress_by_ssrc: Table::new(ingress, key),
             source_budgets: vec![Bucket::default(); SOURCE_BUCKETS],
             source_key,
             pli_pending: ArrayVec::new(),
@@ -132,7 +141,7 @@ impl<P: Provider> Shard<P> {
         stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
         stage::run(self, io, &mut work, 3, |shard, _, work| stage::admit(shard, now, work, rx));
         stage::run(self, io, &mut work, 4, |shard, io, work| stage::open(shard, now, io, work, rx));
-        stage::run(self, io, &mut work, 5, |shard, _, work| stage::inspect(shard, work, rx));
+        stage::run(self, io, &mut work, 5, |shard, io, work| stage::inspect(shard, io, work, rx));
         stage::run(self, io, &mut work, 6, |shard, io, work| {
             stage::feedback(shard, now, io, work, rx)
         });

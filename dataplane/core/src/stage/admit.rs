@@ -5,13 +5,14 @@
 //! `app_packets`, `app_bytes`.
 
 use proto::{DropReason, GrantRefusal};
-use srtp::{Provider, Replay};
+use srtp::{PacketIndex, Provider, Replay, RocState};
 
 use super::{Kind, Verdict, Work};
 use crate::limits::{FAILURE_AHEAD, SESSION_FAILURES};
 use crate::policer::Rate;
 use crate::session::Session;
 use crate::shard::Shard;
+use crate::slab::NONE;
 use crate::{Buf, Burst, Now};
 
 pub(super) const FAILURE_RATE: Rate =
@@ -50,12 +51,8 @@ fn admit_one<P: Provider>(
             return Err(DropReason::ForeignRoom);
         }
         let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
-        let window = &publication.window;
-        let index = window.roc().estimate_after(publication.first_failures, seq);
-        window.check(index).map_err(replay)?;
-        let ahead =
-            window.highest().map(|highest| index.value() <= highest.value() + FAILURE_AHEAD);
-        within_failure_budget(session, now, ahead.unwrap_or(false))?;
+        let (index, is_near) = guess(shard, session, work.ingress[i], seq)?;
+        within_failure_budget(session, now, is_near)?;
         work.index[i] = index.value();
     } else {
         within_failure_budget(session, now, false)?;
@@ -68,6 +65,24 @@ fn admit_one<P: Provider>(
         return Err(DropReason::AppBytes);
     }
     Ok(())
+}
+
+/// The index that a packet most likely has, if it may be opened, and whether it is near the last
+/// authentic one. Nothing is near in a stream that has none.
+fn guess<P: Provider>(
+    shard: &Shard<P>,
+    session: &Session,
+    ingress: u32,
+    seq: u16,
+) -> Result<(PacketIndex, bool), DropReason> {
+    if ingress == NONE {
+        return Ok((RocState::new().estimate_after(session.unbound_failures, seq), false));
+    }
+    let stream = &shard.ingress[ingress];
+    let index = stream.window.roc().estimate_after(stream.first_failures, seq);
+    stream.window.check(index).map_err(replay)?;
+    let is_near = |highest: PacketIndex| index.value() <= highest.value() + FAILURE_AHEAD;
+    Ok((index, stream.window.highest().is_some_and(is_near)))
 }
 
 /// A session over its budget still opens packets near its last authentic index, so that whoever forges

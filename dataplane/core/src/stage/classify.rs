@@ -19,7 +19,10 @@ pub fn classify<B: Buf>(work: &mut Work, rx: &Burst<B>) {
         match kind {
             Kind::Unknown => work.verdict[i] = Verdict::Drop(DropReason::UnknownClass),
             Kind::Rtp => match rtp::header_len(bytes) {
-                Ok(len) if len <= usize::from(u16::MAX) => work.header_len[i] = len as u16,
+                Ok(len) if len <= usize::from(u16::MAX) => {
+                    work.header_len[i] = len as u16;
+                    work.payload_at[i] = len as u16;
+                }
                 _ => work.verdict[i] = Verdict::Drop(DropReason::Malformed),
             },
             // A header and an SSRC: what SRTCP leaves in the clear (RFC 3711 3.4).

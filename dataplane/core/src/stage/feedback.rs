@@ -109,19 +109,18 @@ fn on_sender_report<P: Provider>(
     session: u32,
     report: &SenderReport<'_>,
 ) {
-    let of_report = |index: &&u32| shard.publications[**index].spec.ssrc == report.ssrc();
-    let Some(publication) =
-        shard.sessions[session as usize].publications.iter().find(of_report).copied()
-    else {
-        return;
-    };
+    let Some(ingress) = shard.sessions[session as usize].stream(report.ssrc()) else { return };
     let info = report.info();
     let offset =
         clock_offset(shard, session).unwrap_or_else(|| now.ntp().wrapping_sub(info.ntp) as i64);
     shard.sessions[session as usize].clock_offset = Some(offset);
-    let publication = &mut shard.publications[publication];
-    publication.report = (info.ntp.wrapping_add_signed(offset), info.rtp_timestamp);
-    publication.report_echo = ((info.ntp >> 16) as u32, now.mono);
+    let stream = &mut shard.ingress[ingress];
+    stream.report = (info.ntp.wrapping_add_signed(offset), info.rtp_timestamp);
+    stream.report_echo = ((info.ntp >> 16) as u32, now.mono);
+    let publication = &mut shard.publications[stream.publication];
+    if publication.active == ingress {
+        publication.report = stream.report;
+    }
 }
 
 /// The offset that this session, or another of the same resource, holds already. Sessions of one

@@ -1,7 +1,8 @@
 //! Lookup: whose packet it is. By the remote endpoint; for an endpoint that no session has, by an SSRC
-//! that exactly one open session declared, within a budget per source.
+//! that exactly one open session declared, within a budget per source. In a session that learns SSRCs,
+//! the header of an unknown one tells its stream (`demux`).
 //!
-//! Reads: addresses and SSRC. Sets: `session`, `publication`, `unknown_source`. Verdicts: `no_session`,
+//! Reads: addresses and SSRC. Sets: `session`, `publication`, `ingress`, `role`, `unknown_source`. Verdicts: `no_session`,
 //! `unknown_ssrc`, `revoked`, `source_budget`, `not_served`.
 
 use std::hash::{Hash, Hasher};
@@ -10,6 +11,7 @@ use proto::DropReason;
 use siphasher::sip::SipHasher13;
 use srtp::Provider;
 
+use super::demux::demux;
 use super::{Kind, Verdict, Work};
 use crate::limits::{SOURCE_ATTEMPTS, SOURCE_BUCKETS};
 use crate::policer::Rate;
@@ -33,7 +35,7 @@ pub fn lookup<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Wo
                 let at = if work.kind[i] == Kind::Rtp { 8 } else { 4 };
                 let bytes = datagram.buf.bytes();
                 let ssrc = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("classified"));
-                by_ssrc(shard, now, work, i, by_path, ssrc, remote)
+                by_ssrc(shard, now, work, i, by_path, (ssrc, bytes), remote)
             }
             _ if by_path.is_some() => Verdict::Drop(DropReason::NotServed),
             _ => Verdict::Drop(DropReason::NoSession),
@@ -48,7 +50,7 @@ fn by_ssrc<P: Provider>(
     work: &mut Work,
     i: usize,
     by_path: Option<u32>,
-    ssrc: u32,
+    (ssrc, bytes): (u32, &[u8]),
     remote: Endpoint,
 ) -> Verdict {
     if let Some(session) = by_path {
@@ -61,21 +63,31 @@ fn by_ssrc<P: Provider>(
         if work.kind[i] == Kind::Rtcp {
             return Verdict::Next;
         }
-        let declared = |index: &&u32| shard.publications[**index].spec.ssrc == ssrc;
-        if let Some(publication) = session.publications.iter().find(declared) {
-            work.publication[i] = *publication;
+        if let Some(ingress) = session.stream(ssrc) {
+            work.ingress[i] = ingress;
+            work.publication[i] = shard.ingress[ingress].publication;
             return Verdict::Next;
+        }
+        if session.learns {
+            return match demux(shard, session, bytes) {
+                Some((publication, role)) => {
+                    (work.publication[i], work.role[i]) = (publication, role);
+                    Verdict::Next
+                }
+                None => Verdict::Drop(DropReason::UnknownSsrc),
+            };
         }
     }
     match declared_by(shard, ssrc) {
-        Declarer::One(publication) => {
+        Declarer::One(ingress) => {
             let budget = source_budget(shard, remote);
             if !shard.source_budgets[budget].has(now.mono, SOURCE_RATE) {
                 return Verdict::Drop(DropReason::SourceBudget);
             }
             shard.source_budgets[budget].take(now.mono, SOURCE_RATE, 1);
-            work.publication[i] = publication;
-            work.session[i] = shard.publications[publication].session;
+            work.ingress[i] = ingress;
+            work.publication[i] = shard.ingress[ingress].publication;
+            work.session[i] = shard.ingress[ingress].session;
             work.unknown_source[i] = true;
             Verdict::Next
         }
@@ -95,18 +107,18 @@ enum Declarer {
 /// in turn would let one app spend another's cycles.
 fn declared_by<P: Provider>(shard: &Shard<P>, ssrc: u32) -> Declarer {
     let mut found = Declarer::NoneOrMany;
-    let mut next = shard.publication_by_ssrc.get(&ssrc).unwrap_or(NONE);
+    let mut next = shard.ingress_by_ssrc.get(&ssrc).unwrap_or(NONE);
     while next != NONE {
-        let publication = &shard.publications[next];
+        let stream = &shard.ingress[next];
         found = match found {
-            _ if !publication.live => match found {
+            _ if !shard.publications[stream.publication].live => match found {
                 Declarer::One(_) => found,
                 _ => Declarer::Closed,
             },
             Declarer::One(_) => return Declarer::NoneOrMany,
             _ => Declarer::One(next),
         };
-        next = publication.next_same_ssrc;
+        next = stream.next_same_ssrc;
     }
     found
 }

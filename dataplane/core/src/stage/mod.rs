@@ -6,10 +6,12 @@
 
 mod admit;
 mod classify;
+mod demux;
 mod feedback;
 mod inspect;
 mod lookup;
 mod open;
+mod repair;
 mod route;
 mod seal;
 
@@ -26,6 +28,7 @@ use proto::DropReason;
 use srtp::Provider;
 pub use wire::demux::Kind;
 
+use crate::ingress::Role;
 use crate::limits::SAMPLE_EVERY;
 use crate::shard::Shard;
 use crate::slab::NONE;
@@ -56,14 +59,26 @@ pub struct Work {
     pub session: [u32; BURST_MAX],
     /// Index of the publication, from `lookup`; RTP only.
     pub publication: [u32; BURST_MAX],
+    /// Index of the ingress stream, from `lookup` where its SSRC is bound, else from `open`; RTP only.
+    /// A repaired packet gets that of its original in `inspect`.
+    pub ingress: [u32; BURST_MAX],
+    /// What an SSRC that is not bound yet carries by its header, from `lookup`.
+    pub role: [Role; BURST_MAX],
     /// The source is not the session's path: it spends its budget until a tag holds.
     pub unknown_source: [bool; BURST_MAX],
     /// Extended index, from `admit`; RTP only.
     pub index: [u64; BURST_MAX],
     /// Bytes of the header with CSRCs and extension, from `classify`; RTP only.
     pub header_len: [u16; BURST_MAX],
-    /// Bytes of the opened payload, from `open`; RTP only.
+    /// Where the opened payload begins, from `classify`; RTP only. A repaired packet's begins later.
+    pub payload_at: [u16; BURST_MAX],
+    /// Bytes of the opened payload with its padding, from `open`; RTP only.
     pub payload_len: [u16; BURST_MAX],
+    /// The transport-wide sequence number of an authentic packet, whatever becomes of it, from
+    /// `inspect`.
+    pub transport_seq: [Option<u16>; BURST_MAX],
+    /// A retransmission that took its original's place, from `inspect`.
+    pub is_repair: [bool; BURST_MAX],
 }
 
 impl Work {
@@ -75,10 +90,15 @@ impl Work {
             verdict: [Verdict::Next; BURST_MAX],
             session: [NONE; BURST_MAX],
             publication: [NONE; BURST_MAX],
+            ingress: [NONE; BURST_MAX],
+            role: [Role::default(); BURST_MAX],
             unknown_source: [false; BURST_MAX],
             index: [0; BURST_MAX],
             header_len: [0; BURST_MAX],
+            payload_at: [0; BURST_MAX],
             payload_len: [0; BURST_MAX],
+            transport_seq: [None; BURST_MAX],
+            is_repair: [false; BURST_MAX],
         }
     }
 

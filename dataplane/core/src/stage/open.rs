@@ -1,11 +1,10 @@
 //! Open: check each tag and decrypt in place, all of a burst in one call; then commit. Only behind this
 //! line may a packet change any state but drop counters and budgets.
 //!
-//! Reads: key contexts. Sets: `payload_len`, and the session's and publication's state. Verdicts:
-//! `auth_failed`, `malformed`, `replay`, `too_old`.
+//! Reads: key contexts. Sets: `payload_len`, and the session's and stream's state. Verdicts:
+//! `auth_failed`, `malformed`, `replay`, `too_old`, `unknown_ssrc`.
 
 use arrayvec::ArrayVec;
-use proto::region::ledger;
 use proto::{DropReason, Event, Path};
 use srtp::{OpenError, OpenJob, PacketIndex, Provider};
 
@@ -15,6 +14,7 @@ use super::{Kind, Verdict, Work};
 use crate::limits::PATH_SILENCE;
 use crate::session::State;
 use crate::shard::Shard;
+use crate::slab::NONE;
 use crate::{BURST_MAX, Buf, Burst, Instant, Io, Now};
 
 /// Opens the RTP packets of the burst; RTCP is opened where it is read, in `feedback`.
@@ -35,9 +35,9 @@ pub fn open<P: Provider, I: Io>(
             }
             let Some(keys) = &shard.keys[work.session[i] as usize] else { continue };
             let Some(index) = PacketIndex::new(work.index[i]) else { continue };
-            let ssrc = shard.publications[work.publication[i]].spec.ssrc;
             let header_len = usize::from(work.header_len[i]);
             let bytes = datagram.buf.bytes_mut();
+            let ssrc = word_at(bytes, 8);
             jobs.push(OpenJob::new(&keys.inbound, ssrc, index, header_len, bytes));
             places.push(i);
         }
@@ -51,11 +51,12 @@ pub fn open<P: Provider, I: Io>(
             continue;
         }
         let bytes = datagram.buf.bytes();
-        let timestamp = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        let (timestamp, ssrc) = (word_at(bytes, 4), word_at(bytes, 8));
         let received = bytes.len();
         match results[i] {
-            Ok(len) => match commit(shard, now, io, work, i, timestamp, received) {
+            Ok(len) => match commit(shard, now, io, work, i, (ssrc, timestamp)) {
                 Ok(()) => {
+                    shard.counters.rx_bytes += received as u64;
                     work.payload_len[i] = len as u16;
                     datagram.buf.truncate(usize::from(work.header_len[i]) + len);
                     authentic(shard, now, work, i, datagram.path, received);
@@ -83,34 +84,40 @@ pub(super) fn failed<P: Provider>(shard: &mut Shard<P>, now: Now, work: &Work, i
     session.auth_failures += 1;
     session.failures.take(now.mono, FAILURE_RATE, 1);
     if work.kind[i] == Kind::Rtp {
-        let publication = &mut shard.publications[work.publication[i]];
-        publication.first_failures = publication.first_failures.wrapping_add(1);
+        let failures = match work.ingress[i] {
+            NONE => &mut session.unbound_failures,
+            ingress => &mut shard.ingress[ingress].first_failures,
+        };
+        *failures = failures.wrapping_add(1);
     }
 }
 
-/// Replay commit, statistics and ledger of one stream.
+/// Binds the SSRC if it is new, then replay commit, ledger and statistics of the stream.
 fn commit<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,
     io: &mut I,
-    work: &Work,
+    work: &mut Work,
     i: usize,
-    timestamp: u32,
-    received: usize,
+    (ssrc, timestamp): (u32, u32),
 ) -> Result<(), DropReason> {
-    let publication = &mut shard.publications[work.publication[i]];
-    let index = PacketIndex::new(work.index[i]).ok_or(DropReason::KeyExhausted)?;
-    publication.window.commit(index).map_err(replay)?;
-    let clock_rate = publication.spec.clock_rate;
-    publication.reception.on_packet(now, index.value(), timestamp, clock_rate);
-    shard.counters.rx_bytes += received as u64;
-    // Written for every new highest, not now and then: a store costs next to nothing, and a restarted
-    // shard then lets nothing through twice.
-    if publication.window.highest() == Some(index) {
-        let word = ledger::INGRESS + 2 * usize::from(publication.position) + 1;
-        io.ledger_store(work.session[i], word, index.value() + 1);
+    let (session, publication) = (work.session[i], work.publication[i]);
+    if work.ingress[i] == NONE {
+        // An earlier packet of the same burst may have bound it.
+        work.ingress[i] = shard.bind(io, session, publication, ssrc, work.role[i])?;
+        work.publication[i] = shard.ingress[work.ingress[i]].publication;
     }
+    let index = PacketIndex::new(work.index[i]).ok_or(DropReason::KeyExhausted)?;
+    shard.accept(io, work.ingress[i], index).map_err(replay)?;
+    let clock_rate = shard.publications[work.publication[i]].spec.clock_rate;
+    let reception = &mut shard.ingress[work.ingress[i]].reception;
+    reception.on_packet(now, index.value(), timestamp, clock_rate);
     Ok(())
+}
+
+/// Four bytes of a header that `classify` has measured.
+fn word_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// What an authentic packet changes in its session: life, path, counters, quota.

@@ -158,8 +158,8 @@ fn seal_local<P: Provider, I: Io>(
     buf: I::Buf,
 ) -> bool {
     let publication = work.publication[i];
-    let header_len = usize::from(work.header_len[i]);
-    let payload_len = usize::from(work.payload_len[i]);
+    let payload_at = usize::from(work.payload_at[i]);
+    let payload = payload_at..payload_at + usize::from(work.payload_len[i]);
     let Ok(packet) = Rtp::new_sealed(buf.bytes()) else {
         io.free(buf);
         return false;
@@ -170,11 +170,10 @@ fn seal_local<P: Provider, I: Io>(
     if let Some(block) = packet.extension() {
         media.keep(block, &shard.publications[publication].spec.extensions);
     }
-    let relayed = relay(shard, io, &media, &packet, header_len, payload_len);
-    let payload = &buf.bytes()[header_len..header_len + payload_len];
-    let (mut sent, held) = seal_copies(shard, now, io, &media, payload, true);
+    let relayed = relay(shard, io, &media, packet.extension(), &buf.bytes()[payload.clone()]);
+    let (mut sent, held) = seal_copies(shard, now, io, &media, &buf.bytes()[payload], true);
     match held {
-        Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, header_len),
+        Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, payload_at),
         None => io.free(buf),
     }
     sent > 0 || relayed
@@ -205,9 +204,8 @@ fn relay<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     media: &Media,
-    packet: &Rtp<&[u8]>,
-    header_len: usize,
-    payload_len: usize,
+    block: Option<ExtensionBlock<'_>>,
+    payload: &[u8],
 ) -> bool {
     let publication = &shard.publications[media.publication];
     let mut waiting = publication.relays;
@@ -215,7 +213,6 @@ fn relay<P: Provider, I: Io>(
     while waiting != 0 {
         let to = waiting.trailing_zeros();
         waiting &= waiting - 1;
-        let block = packet.extension();
         let copy = RelayPacket {
             publication: publication.spec.publication,
             index: media.index,
@@ -224,10 +221,9 @@ fn relay<P: Provider, I: Io>(
             padding: media.padding,
             extension_profile: block.map_or(0, |block| block.profile),
             extension: block.map_or(&[], |block| block.data),
-            payload: &packet.payload()[..payload_len.min(packet.payload().len())],
+            payload,
             report: publication.report,
         };
-        debug_assert_eq!(packet.header_len(), header_len);
         if io.relay(proto::ShardId(to as u8), &copy) {
             shard.counters.relay_tx += 1;
             taken = true;
@@ -408,10 +404,10 @@ fn seal_in_place<P: Provider, I: Io>(
     media: &Media,
     copy: Copy,
     mut buf: I::Buf,
-    old_header_len: usize,
+    payload_at: usize,
 ) -> usize {
     let entry = copy.entry;
-    buf.advance(old_header_len);
+    buf.advance(payload_at);
     let payload_len = buf.bytes().len();
     let header_len = with_header(shard, media, &copy, |repr| {
         buf.append(copy.tag_len)?;
