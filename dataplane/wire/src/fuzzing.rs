@@ -6,8 +6,8 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use crate::rtcp::{Compound, Packet, Rules};
 use crate::{
-    arp, demux, ethernet, icmp, ipv4, ipv6, ndp, remb, rtp, rtp_ext, rtp_ext_values, rtx, stun,
-    twcc, udp,
+    arp, demux, dtls, ethernet, icmp, ipv4, ipv6, marks, ndp, remb, rtp, rtp_ext, rtp_ext_values,
+    rtx, stun, twcc, udp,
 };
 
 /// Every format on the same bytes.
@@ -16,6 +16,7 @@ pub fn all(data: &[u8]) {
     link(data);
     network(data);
     message(data);
+    payload(data);
     rtp(data);
     rtcp(data);
 }
@@ -74,6 +75,20 @@ pub fn message(data: &[u8]) {
     }
 }
 
+/// The first record of DTLS, and what payloads of RTP begin with.
+pub fn payload(data: &[u8]) {
+    if let Ok(p) = dtls::Record::new_checked(data) {
+        black_box((p.content_type(), p.version(), p.epoch(), p.sequence(), p.is_client_hello()));
+        assert_eq!(data.get(dtls::HEADER_LEN..dtls::HEADER_LEN + p.body().len()), Some(p.body()));
+    }
+    use marks::Codec::{Av1, H264, Vp8, Vp9};
+    for codec in [Vp8, Vp9, H264, Av1] {
+        black_box(marks::keyframe_start(codec, data));
+    }
+    black_box(marks::DependencyDescriptor::read(data));
+    let _ = black_box(rtx::split(data));
+}
+
 /// RTP with its header extensions.
 pub fn rtp(data: &[u8]) {
     for packet in [rtp::Rtp::new_checked(data), rtp::Rtp::new_sealed(data)].into_iter().flatten() {
@@ -88,7 +103,7 @@ pub fn rtp(data: &[u8]) {
                 extension(element.data);
             }
         }
-        let _ = black_box(rtx::split(packet.payload()));
+        payload(packet.payload());
     }
 }
 

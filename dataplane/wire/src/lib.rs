@@ -2,8 +2,8 @@
 //!
 //! Layers, outermost first: [`ethernet`] (with one 802.1Q tag) carries [`arp`], [`ipv4`] or
 //! [`ipv6`]; those carry [`icmp`] (whose v6 form carries [`ndp`]) or [`udp`]; a UDP payload is told
-//! apart by [`demux`] and is then [`stun`], [`rtp`] (with [`rtp_ext`]) or [`rtcp`]. [`checksum`]
-//! serves the IP family.
+//! apart by [`demux`] and is then [`stun`], [`dtls`], [`rtp`] (with [`rtp_ext`], [`rtx`] and
+//! [`marks`]) or [`rtcp`] (with [`twcc`] and [`remb`]). [`checksum`] serves the IP family.
 //!
 //! **The contract.** A view is made by `new_checked`, which looks at every length, version and
 //! count that an accessor relies on. If it succeeds, no accessor of that view panics and none reads
@@ -24,12 +24,14 @@ mod bytes;
 pub mod checksum;
 mod crc32;
 pub mod demux;
+pub mod dtls;
 pub mod ethernet;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod marks;
 pub mod ndp;
 pub mod remb;
 pub mod rtcp;

@@ -62,10 +62,11 @@ fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(0x45),
         0x45u8..=0x4f,
         Just(0x60),
+        Just(0x16),
         Just(0),
         any::<u8>()
     ];
-    let second = prop_oneof![200u8..=206, any::<u8>()];
+    let second = prop_oneof![200u8..=206, Just(0xfe), any::<u8>()];
     let small = prop_oneof![Just(0u8), 0u8..32, any::<u8>()];
     (first, second, vec(small, 0..160)).prop_map(|(a, b, rest)| [vec![a, b], rest].concat())
 }
