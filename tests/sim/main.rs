@@ -3,5 +3,7 @@
 mod crash;
 mod feedback;
 mod forward;
+mod ice;
+mod ice_refuse;
 mod random;
 mod refuse;

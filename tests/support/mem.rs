@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use port::slab::{SlabBuf, SlabPool};
 use proto::region::LEDGER_WORDS;
-use proto::{PublicationNo, ShardId};
+use proto::{PublicationNo, SessionId, ShardId};
 use roomlane_core::{Datagram, Io, Pool, RelayFeedback, RelayPacket};
 
 /// A relayed packet that owns its bytes.
@@ -64,6 +64,10 @@ pub struct MemIo {
     pub relays: VecDeque<(ShardId, Relayed)>,
     /// Wishes for other shards.
     pub feedback: VecDeque<(ShardId, RelayFeedback)>,
+    /// DTLS for the control plane, and how much of it there is room for.
+    pub punts: VecDeque<(SessionId, Vec<u8>)>,
+    /// See `punts`.
+    pub punts_max: usize,
     /// Survives a crash of the shard.
     pub ledger: Vec<u64>,
 }
@@ -76,6 +80,8 @@ impl MemIo {
             sent: VecDeque::new(),
             relays: VecDeque::new(),
             feedback: VecDeque::new(),
+            punts: VecDeque::new(),
+            punts_max: 256,
             ledger: vec![0; sessions * LEDGER_WORDS],
         }
     }
@@ -100,6 +106,13 @@ impl Io for MemIo {
     fn relay_feedback(&mut self, home: ShardId, feedback: RelayFeedback) -> bool {
         self.feedback.push_back((home, feedback));
         true
+    }
+    fn punt(&mut self, session: SessionId, datagram: &[u8]) -> bool {
+        let has_room = self.punts.len() < self.punts_max;
+        if has_room {
+            self.punts.push_back((session, datagram.to_vec()));
+        }
+        has_room
     }
     fn ledger_load(&self, slot: u32, word: usize) -> u64 {
         self.ledger[slot as usize * LEDGER_WORDS + word]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use proto::command::LABEL_MAX;
 use proto::{
-    CodecId, Command, Endpoint, Event, Extension, ExtensionId, GrantWord, List, MediaKind,
-    MemberNo, OpenSession, Path, Privileges, PublicationNo, PublicationSpec, Quota, RoomNo,
-    SdkAppId, SessionId, ShardId, SlotCodec, SlotSpec, SrtpProfile,
+    CodecId, Command, Endpoint, Event, Extension, ExtensionId, GrantWord, KeyMaterial, List,
+    MediaKind, MemberNo, OpenSession, Path, Privileges, PublicationNo, PublicationSpec, Quota,
+    RoomNo, SdkAppId, SessionId, ShardId, SlotCodec, SlotSpec, SrtpProfile,
 };
 use roomlane_core::{Burst, Datagram, Duration, Instant, Io, Now, Shard, ShardConfig};
 use srtp::audit::{Audited, NonceAuditor};
@@ -37,6 +37,8 @@ pub struct World {
     pub auditor: NonceAuditor,
     /// What was opened, to be replayed after a crash: by session.
     pub desired: HashMap<SessionId, OpenSession>,
+    /// Keys of handshakes that are not finished, by session.
+    pub handshakes: HashMap<SessionId, (KeyMaterial, KeyMaterial)>,
     /// Setting-up commands, to be replayed after a crash.
     pub setup: Vec<(usize, Command)>,
     /// Everything the shards told.
@@ -66,12 +68,18 @@ impl World {
             ios: (0..shards).map(|_| MemIo::new(BUFS, SESSIONS as usize)).collect(),
             auditor,
             desired: HashMap::new(),
+            handshakes: HashMap::new(),
             setup: vec![],
             events: vec![],
             next_number: 1,
             next_slot: vec![0; shards],
             profile,
         }
+    }
+
+    /// What all sessions of this world protect with.
+    pub fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// A number never given before.
@@ -241,12 +249,16 @@ impl World {
 
     /// Brings a burst of datagrams from one endpoint to a shard.
     pub fn arrive(&mut self, shard: usize, from: Endpoint, packets: &[Vec<u8>]) {
+        self.arrive_over(shard, Path { local: LOCAL, remote: from }, packets);
+    }
+
+    /// The same over a path whose near end is another address of the node.
+    pub fn arrive_over(&mut self, shard: usize, path: Path, packets: &[Vec<u8>]) {
         for packets in packets.chunks(32) {
             let mut burst = Burst::new();
             for packet in packets {
                 let mut buf = self.ios[shard].alloc().expect("pool large enough for the test");
                 buf_fill(&mut buf, packet);
-                let path = Path { local: LOCAL, remote: from };
                 burst.push(Datagram { path, dscp: 0, buf });
             }
             self.shards[shard].process(self.now, &mut self.ios[shard], &mut burst);
@@ -290,6 +302,12 @@ impl World {
     fn collect(&mut self) {
         for shard in &mut self.shards {
             while let Some(event) = shard.pop_event() {
+                if let Event::PathMoved { session, path } = event
+                    && let Some(open) = self.desired.get_mut(&session)
+                    && open.ice.is_some()
+                {
+                    (open.local, open.remote) = (path.local, path.remote);
+                }
                 self.events.push(event);
             }
         }
@@ -297,11 +315,19 @@ impl World {
 
     /// Takes everything sent so far: destination and bytes.
     pub fn take_sent(&mut self) -> Vec<(Endpoint, Vec<u8>)> {
+        let from_here = |(path, bytes): (Path, Vec<u8>)| {
+            assert_eq!(path.local, LOCAL);
+            (path.remote, bytes)
+        };
+        self.take_datagrams().into_iter().map(from_here).collect()
+    }
+
+    /// Takes everything sent so far: both ends and bytes.
+    pub fn take_datagrams(&mut self) -> Vec<(Path, Vec<u8>)> {
         let mut sent = vec![];
         for io in &mut self.ios {
             while let Some(datagram) = io.sent.pop_front() {
-                assert_eq!(datagram.path.local, LOCAL);
-                sent.push((datagram.path.remote, buf_bytes(&datagram.buf)));
+                sent.push((datagram.path, buf_bytes(&datagram.buf)));
                 io.free(datagram.buf);
             }
         }

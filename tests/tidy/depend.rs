@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
     rule(
         "roomlane-core",
         &["roomlane-wire", "roomlane-srtp", "roomlane-proto"],
-        &["arrayvec", "siphasher"],
+        &["arrayvec", "siphasher", "zeroize"],
     ),
     rule(
         "roomlane-port",

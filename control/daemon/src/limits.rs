@@ -32,7 +32,9 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 pub const OUTBOX_MAX: usize = 8192;
 /// Commands one request may put there: closing what it replaces, opening, relaying.
 pub const OUTBOX_RESERVE: usize = 512;
-/// Events taken from one ring before the others get their turn.
+/// Datagrams that wait for a place in one shard's inject ring; more are dropped, and DTLS sends again.
+pub const INJECTS_MAX: usize = 1024;
+/// Events, and datagrams, taken from one ring before the others get their turn.
 pub const EVENTS_PER_TURN: usize = 256;
 /// Longest time without looking at the rings, should a wake-up be lost.
 pub const RING_POLL: Duration = Duration::from_millis(100);

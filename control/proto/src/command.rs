@@ -3,6 +3,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::ufrag::UfragKey;
 use crate::{
     CodecId, Endpoint, GrantWord, List, MediaKind, MemberNo, Path, PublicationNo, RoomNo, SdkAppId,
     SessionId, ShardId,
@@ -328,7 +329,7 @@ pub enum Command {
     /// restarted control plane brings a new one.
     SetUfragKey {
         /// Secret.
-        key: [u8; 16],
+        key: UfragKey,
     },
     /// Another ICE generation beside the present one, which ends once the new one is nominated
     /// (RFC 8445 9).

@@ -40,7 +40,7 @@ pub struct ShardCounters {
     pub rx_bytes: u64,
     /// Opened packets that went to at least one subscriber or shard.
     pub forwarded: u64,
-    /// Opened packets that ended here: RTCP, or media nobody subscribes to.
+    /// Authentic packets that ended here: RTCP, connectivity checks, or media nobody subscribes to.
     pub done: u64,
     /// Handed to the control daemon.
     pub punted: u64,

@@ -45,10 +45,18 @@ drop_reasons! {
     RelayFull "relay_full" "The ring of opened copies to another shard is full.";
     // before authentication
     UnknownClass "unknown_class" "Neither STUN, DTLS, RTP nor RTCP by its first bytes.";
-    Malformed "malformed" "The RTP or RTCP header is truncated or contradicts itself.";
+    Malformed "malformed" "The RTP, RTCP or DTLS header is truncated or contradicts itself.";
     NoSession "no_session" "No session has this address, and no publisher declared this SSRC.";
     NotServed "not_served" "STUN or DTLS, which this session does not use.";
     SourceBudget "source_budget" "The unknown source spent its budget of authentication attempts.";
+    BadStun "bad_stun" "Malformed STUN, or no Binding request with USERNAME, MESSAGE-INTEGRITY and FINGERPRINT.";
+    UnknownUfrag "unknown_ufrag" "The connectivity check names no session and ICE generation that are alive here.";
+    StunReplay "stun_replay" "A connectivity check that was seen before, from an address that is not the session's.";
+    StunLimit "stun_limit" "The session's connectivity checks are above the rate of answers.";
+    PathTaken "path_taken" "The connectivity check's address belongs to another session that is alive.";
+    NoKeys "no_keys" "The session's DTLS handshake is not finished.";
+    PuntLimit "punt_limit" "The session's DTLS datagrams are above what is handed to the control daemon.";
+    PuntFull "punt_full" "The ring of DTLS datagrams to the control daemon is full.";
     UnknownSsrc "unknown_ssrc" "The session did not declare this SSRC.";
     Revoked "revoked" "The session was kicked, or its room was ended.";
     GrantExpired "grant_expired" "The session's tokens have expired.";

@@ -44,6 +44,18 @@ pub fn mint(key: &UfragKey, session: SessionId) -> [u8; UFRAG_LEN] {
 /// The session a token is for, if it was minted under this key. Costs one SipHash of six bytes; the
 /// MACs are compared as one word, so the time does not tell where they differ.
 pub fn verify(key: &UfragKey, token: &[u8]) -> Option<SessionId> {
+    let [session, claimed] = halves(token)?;
+    let session = SessionId(session);
+    (mac(key, session) ^ claimed == 0).then_some(session)
+}
+
+/// The session that a token claims to be for: where the address has told already whose it must be, so
+/// that a token outlives the keys it was minted under.
+pub fn claimed(token: &[u8]) -> Option<SessionId> {
+    halves(token).map(|[session, _]| SessionId(session))
+}
+
+fn halves(token: &[u8]) -> Option<[u64; 2]> {
     let token: &[u8; UFRAG_LEN] = token.try_into().ok()?;
     let mut halves = [0; 2];
     for (half, characters) in halves.iter_mut().zip(token.chunks_exact(8)) {
@@ -51,9 +63,7 @@ pub fn verify(key: &UfragKey, token: &[u8]) -> Option<SessionId> {
             *half = *half << 6 | u64::from(sextet(*character)?);
         }
     }
-    let [session, claimed] = halves;
-    let session = SessionId(session);
-    (mac(key, session) ^ claimed == 0).then_some(session)
+    Some(halves)
 }
 
 fn mac(key: &UfragKey, session: SessionId) -> u64 {
@@ -130,11 +140,13 @@ mod tests {
             let mut other = key;
             other[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(verify(&UfragKey(other), &token), None);
+            prop_assert_eq!(claimed(&token), Some(session));
         }
 
         #[test]
         fn other_bytes_are_no_token(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
             prop_assert_eq!(verify(&KEY, &bytes), None);
+            prop_assert!(bytes.len() == UFRAG_LEN || claimed(&bytes).is_none());
         }
     }
 }

@@ -7,8 +7,9 @@ use proto::{
     OpenSession, PublicationNo, PublicationSpec, Quota, Refusal, RoomNo, SdkAppId, SessionId,
     ShardId, SrtpProfile,
 };
-use srtp::{Inbound, MasterKey, Outbound, Profile, Provider, RtcpIndex, RtcpReplayWindow};
+use srtp::{Profile, Provider, RtcpIndex, RtcpReplayWindow};
 
+use crate::ice::Agent;
 use crate::ingress;
 use crate::limits::TOMBSTONE;
 use crate::membership::{detach, fill_slot, show_publication, unpublish};
@@ -16,9 +17,10 @@ use crate::munger::Munger;
 use crate::policer::Bucket;
 use crate::publication::Publication;
 use crate::room::{App, Links, Room};
-use crate::session::{Keys, RtcpSource, Session, Slot, State};
+use crate::session::{RtcpSource, Session, Slot, State};
 use crate::shard::{Resync, Shard};
 use crate::slab::NONE;
+use crate::transport::open_keys;
 use crate::{Instant, Io, Now};
 
 /// The protection profile by its number on the ring.
@@ -57,10 +59,15 @@ impl<P: Provider> Shard<P> {
                 about.0 = *session;
                 self.find(*session).map(|index| self.close(now, io, index, *reason))
             }
-            // Nobody sends them yet: the signalling serves signalled addresses and keys only.
-            Command::SetUfragKey { .. }
-            | Command::RestartIce { .. }
-            | Command::InstallKeys { .. } => Err(Refusal::Invalid),
+            Command::SetUfragKey { key } => self.set_ufrag_key(*key),
+            Command::RestartIce { session, ice } => {
+                about.0 = *session;
+                self.restart_ice(*session, ice)
+            }
+            Command::InstallKeys { session, profile, rx_key, tx_key } => {
+                about.0 = *session;
+                self.install_keys(now, io, *session, *profile, (rx_key, tx_key))
+            }
             Command::AddRelay { publication, to } => self.set_relay(*publication, *to, true),
             Command::RemoveRelay { publication, to } => self.set_relay(*publication, *to, false),
             Command::OpenRemote { room, member, home, spec } => {
@@ -219,21 +226,16 @@ impl<P: Provider> Shard<P> {
         open: &OpenSession,
     ) -> Result<(), Refusal> {
         let (room, app) = self.check_open(open)?;
-        let profile = profile(open.profile);
-        let key = |bytes: &[u8]| MasterKey::new(profile, bytes).map_err(|_| Refusal::Invalid);
-        let (rx_key, tx_key) = (key(&open.rx_key.bytes)?, key(&open.tx_key.bytes)?);
+        let keys = open_keys(&self.provider, open)?;
         let index = open.session.slot();
         if matches!(self.sessions[index as usize].state, State::Closed(_)) {
             self.purge(index);
         }
-        if let Some(other) = self.session_by_remote.get(&open.remote) {
-            // Checked before: only the memory of a closed session can have it.
+        if let Some(other) = self.session_by_remote.get(&open.remote)
+            && !self.sessions[other as usize].is_open()
+        {
             self.purge(other);
         }
-        self.keys[index as usize] = Some(Keys {
-            inbound: Inbound::new(&self.provider, &rx_key),
-            outbound: Outbound::new(&self.provider, &tx_key),
-        });
         let resumes = io.ledger_load(index, ledger::SESSION) == open.session.0 + 1;
         if !resumes {
             (1..ledger::USED).for_each(|word| io.ledger_store(index, word, 0));
@@ -241,13 +243,19 @@ impl<P: Provider> Shard<P> {
         }
         let mut session = new_session(now, open, room, app);
         self.ingress_promised += usize::from(session.ingress_promised);
+        session.has_keys = keys.is_some();
         if resumes {
             resume_rtcp(io, index, &mut session);
         }
+        self.keys[index as usize] = keys;
         self.sessions[index as usize] = session;
+        if let Some(ice) = &open.ice {
+            self.open_agent(now, open, ice);
+        }
         self.sessions_high = self.sessions_high.max(index + 1);
-        if !open.remote.is_unset() {
-            self.session_by_remote.insert(open.remote, index);
+        let remote = self.sessions[index as usize].path.remote;
+        if !remote.is_unset() {
+            self.session_by_remote.insert(remote, index);
         }
         self.enter_room(index, room, app);
         self.emit(Event::Opened { session: open.session });
@@ -293,7 +301,9 @@ impl<P: Provider> Shard<P> {
             return Err(Refusal::Full);
         }
         let holder = self.session_by_remote.get(&open.remote);
-        if holder.is_some_and(|other| self.sessions[other as usize].is_open()) {
+        let is_held = holder.is_some_and(|other| self.sessions[other as usize].is_open());
+        // With ICE the address is but where to begin.
+        if is_held && open.ice.is_none() {
             return Err(Refusal::Taken);
         }
         let is_taken = |spec: &PublicationSpec| {
@@ -377,7 +387,11 @@ impl<P: Provider> Shard<P> {
             rx_packets: session.rx_packets,
             tx_packets: session.tx_packets,
         };
+        session.has_keys = false;
         self.keys[index as usize] = None;
+        if let Some(agent) = &mut self.agents[index as usize] {
+            agent.close();
+        }
         (0..ledger::USED).for_each(|word| io.ledger_store(index, word, 0));
         for slot in slots.iter() {
             detach(self, *slot);
@@ -403,9 +417,13 @@ impl<P: Provider> Shard<P> {
     pub(crate) fn purge(&mut self, index: u32) {
         // Nothing of it stays in memory: label, address and the control plane's blob go with it.
         let session = std::mem::take(&mut self.sessions[index as usize]);
+        let agent = self.agents[index as usize].take();
         let (remote, publications) = (session.path.remote, session.publications);
-        if self.session_by_remote.get(&remote) == Some(index) {
-            self.session_by_remote.remove(&remote);
+        let learned = agent.iter().flat_map(Agent::remotes);
+        for remote in learned.chain([remote]) {
+            if self.session_by_remote.get(&remote) == Some(index) {
+                self.session_by_remote.remove(&remote);
+            }
         }
         self.unbind(&session.streams, session.ingress_promised);
         for publication in publications.iter() {
@@ -427,7 +445,8 @@ fn check_numbers(open: &OpenSession) -> Result<(), Refusal> {
     let is_unknowable = |publication: &PublicationSpec| {
         publication.ssrc == 0 && publication.mid.is_empty() && open.ice.is_none()
     };
-    let is_bad = has_repeats(outgoing)
+    let is_bad = open.ice.as_ref().is_some_and(|ice| ice.password.is_empty())
+        || has_repeats(outgoing)
         || has_repeats(incoming)
         || open.slots.iter().any(|slot| slot.first_sequence >= 1 << 15)
         || open.slots.iter().any(|slot| slot.ssrc == 0)
@@ -475,6 +494,8 @@ fn new_session(now: Now, open: &OpenSession, room: u32, app: u32) -> Session {
         learns: open.ice.is_some() || open.publications.iter().any(|spec| !spec.mid.is_empty()),
         names: names(open),
         ingress_promised: ingress::expected(open.publications.iter()) as u8,
+        has_ice: open.ice.is_some(),
+        has_consent: true,
         profile: open.profile,
         label: open.label,
         blob: open.blob,

@@ -1,6 +1,6 @@
 //! Everything a shard may do to the world outside, as one trait that its worker implements.
 
-use proto::{PublicationNo, ShardId};
+use proto::{PublicationNo, SessionId, ShardId};
 
 use crate::{Buf, Datagram};
 
@@ -20,6 +20,8 @@ pub trait Io {
     fn relay(&mut self, to: ShardId, packet: &RelayPacket<'_>) -> bool;
     /// Tells the home shard of a remote publication what its subscribers ask for.
     fn relay_feedback(&mut self, home: ShardId, feedback: RelayFeedback) -> bool;
+    /// Hands a DTLS datagram of a validated path to the control plane; `false` when its ring is full.
+    fn punt(&mut self, session: SessionId, datagram: &[u8]) -> bool;
     /// Reads a word of a session's ledger record (`proto::region::ledger`).
     fn ledger_load(&self, slot: u32, word: usize) -> u64;
     /// Writes a word of a session's ledger record, before anything that depends on it is sent.

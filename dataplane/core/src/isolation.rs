@@ -73,6 +73,9 @@ impl Io for Outside {
     fn relay_feedback(&mut self, _: ShardId, _: RelayFeedback) -> bool {
         false
     }
+    fn punt(&mut self, _: SessionId, _: &[u8]) -> bool {
+        false
+    }
     fn ledger_load(&self, _: u32, _: usize) -> u64 {
         0
     }

@@ -10,6 +10,7 @@ pub mod burst;
 mod commands;
 mod events;
 mod fanout;
+mod ice;
 mod ingress;
 pub mod io;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod stage;
 mod table;
 mod tick;
 pub mod time;
+mod transport;
 
 pub use buf::{BUF_CAPACITY, Buf, HEADROOM, Pool};
 pub use burst::{BURST_MAX, Burst, Datagram, Endpoint, Path, TX_BURST_MAX, TxBurst};

@@ -40,6 +40,23 @@ pub const SESSION_FAILURES: (u32, u32) = (256, 128);
 /// How far ahead of the last authentic index a packet may be while its session is over that budget.
 pub const FAILURE_AHEAD: u64 = 512;
 
+/// Validated paths of one session (RFC 8445 5); the one that was silent longest makes way.
+pub const PATHS_MAX: usize = 4;
+/// ICE generations of one session: the present one and the coming one (RFC 8445 9).
+pub const ICE_GENERATIONS_MAX: usize = 2;
+/// The last connectivity checks of one session, remembered so that none of them, sent again by somebody
+/// else, adds a path.
+pub const CHECKS_REMEMBERED: usize = 32;
+/// Authenticated connectivity checks answered for a session at once, and per second.
+pub const CHECK_ANSWERS: (u32, u32) = (64, 40);
+/// Connectivity checks with a wrong MESSAGE-INTEGRITY that validated paths of a session may cause at
+/// once, and per second.
+pub const CHECK_FAILURES: (u32, u32) = (64, 32);
+/// A path without an authentic packet for so long is no longer sent to (RFC 7675 5.1).
+pub const CONSENT: Duration = Duration::from_s(30);
+/// DTLS datagrams of a session handed to the control plane at once, and per second.
+pub const PUNTS: (u32, u32) = (32, 64);
+
 /// A path must be silent so long before another one replaces it.
 pub const PATH_SILENCE: Duration = Duration::from_s(2);
 /// A session whose grant ended closes so long after.

@@ -178,7 +178,7 @@ fn send_rtcp<P: Provider, I: Io>(
     write: impl FnOnce(&mut Writer<'_>) -> wire::Result<()>,
 ) -> bool {
     let session = &mut shard.sessions[index as usize];
-    if !session.is_open() || !session.has_path() {
+    if !session.is_open() || session.may_send().is_err() {
         return false;
     }
     let Some(rtcp_index) = RtcpIndex::new(session.rtcp_next) else { return false };

@@ -2,7 +2,8 @@
 
 use proto::region::ledger::RTCP_SOURCES;
 use proto::{
-    CloseReason, ExtensionId, GrantWord, Label, List, MemberNo, Path, SessionId, SrtpProfile,
+    CloseReason, DropReason, ExtensionId, GrantWord, Label, List, MemberNo, Path, SessionId,
+    SrtpProfile,
 };
 use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
 
@@ -56,8 +57,17 @@ pub struct Session {
     pub id: SessionId,
     /// Where to send; the remote end is unset until it is known.
     pub path: Path,
-    /// When something authentic arrived on that path; zero before.
+    /// When something authentic arrived: with ICE on any path, else on that one; zero before.
     pub heard: Instant,
+    /// It has an ICE agent, which decides about paths.
+    pub has_ice: bool,
+    /// When something authentic arrived on the nominated path; with ICE only.
+    pub path_heard: Instant,
+    /// The peer has lately shown that it wants what is sent to that path (RFC 7675); always true without
+    /// ICE.
+    pub has_consent: bool,
+    /// Both key contexts are there.
+    pub has_keys: bool,
     /// Failed authentications.
     pub failures: Bucket,
     /// Indices of its streams in.
@@ -114,9 +124,18 @@ impl Session {
         matches!(self.state, State::Opening | State::Alive | State::GrantEnded)
     }
 
-    /// There is somewhere to send.
-    pub fn has_path(&self) -> bool {
-        !self.path.remote.is_unset()
+    /// Whether there is a key to protect with and somewhere to send.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn may_send(&self) -> Result<(), DropReason> {
+        if !self.has_keys {
+            return Err(DropReason::NoKeys);
+        }
+        if self.path.remote.is_unset() || !self.has_consent {
+            return Err(DropReason::NoPath);
+        }
+        Ok(())
     }
 
     /// The ingress stream of an SSRC.

@@ -1,19 +1,22 @@
 //! A shard: the rooms of one core, as a value.
 //!
-//! Five verbs drive it: `process` a burst, carry out a `command`, take an opened packet of another shard
-//! with `relay_in`, keep house with `tick`, and hand out events with `pop_event`.
+//! Six verbs drive it: `process` a burst, carry out a `command`, `inject` a datagram of the control
+//! plane, take an opened packet of another shard with `relay_in`, keep house with `tick`, and hand out
+//! events with `pop_event`.
 
 use arrayvec::ArrayVec;
 use proto::counters::ShardCounters;
+use proto::ufrag::UfragKey;
 use proto::{Event, PublicationNo, RoomNo, SdkAppId, ShardId};
 use srtp::Provider;
 
 use crate::events::EventQueue;
 use crate::fanout::Fanouts;
+use crate::ice::Agent;
 use crate::ingress::Ingress;
 use crate::limits::{
-    APPS_MAX, INGRESS_PER_SESSION, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION, SLOTS_PER_SESSION,
-    SOURCE_BUCKETS, TICK,
+    APPS_MAX, INGRESS_PER_SESSION, PATHS_MAX, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION,
+    SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK,
 };
 use crate::policer::Bucket;
 use crate::publication::Publication;
@@ -49,6 +52,10 @@ pub struct Shard<P: Provider> {
     pub(crate) rooms: Slab<Room>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) keys: Vec<Option<Keys<P>>>,
+    /// By session, like the keys: what only checks and handshakes touch.
+    pub(crate) agents: Vec<Option<Agent>>,
+    /// What ufrag tokens are minted under: the present key, and the one before it.
+    pub(crate) ufrag_keys: [Option<UfragKey>; 2],
     pub(crate) publications: Slab<Publication>,
     /// One for each SSRC that sessions send with.
     pub(crate) ingress: Slab<Ingress>,
@@ -60,7 +67,8 @@ pub struct Shard<P: Provider> {
     pub(crate) app_by_id: Table<SdkAppId>,
     pub(crate) room_by_no: Table<RoomNo>,
     pub(crate) publication_by_no: Table<PublicationNo>,
-    /// Remote endpoint to session: the local end is one port per shard. Attackers choose the keys.
+    /// Remote endpoint to session: the local end is one port per shard. With ICE, the remote ends of all
+    /// validated paths. Attackers choose the keys.
     pub(crate) session_by_remote: Table<Endpoint>,
     /// Declared SSRC to the first ingress stream with it. Publishers choose the keys.
     pub(crate) ingress_by_ssrc: Table<u32>,
@@ -104,6 +112,8 @@ impl<P: Provider> Shard<P> {
             rooms: Slab::new(rooms, Room::default),
             sessions: (0..sessions).map(|_| Session::default()).collect(),
             keys: (0..sessions).map(|_| None).collect(),
+            agents: (0..sessions).map(|_| None).collect(),
+            ufrag_keys: [None, None],
             publications: Slab::new(publications, || Publication::new(Default::default())),
             ingress: Slab::new(ingress, Ingress::default),
             ingress_promised: 0,
@@ -112,7 +122,7 @@ impl<P: Provider> Shard<P> {
             app_by_id: Table::new(APPS_MAX, key),
             room_by_no: Table::new(rooms, key),
             publication_by_no: Table::new(publications, key),
-            session_by_remote: Table::new(sessions, key),
+            session_by_remote: Table::new(sessions * PATHS_MAX, key),
             ingress_by_ssrc: Table::new(ingress, key),
             source_budgets: vec![Bucket::default(); SOURCE_BUCKETS],
             source_key,
@@ -139,6 +149,7 @@ impl<P: Provider> Shard<P> {
         self.bursts += 1;
         stage::run(self, io, &mut work, 0, |_, _, work| stage::classify(work, rx));
         stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
+        stage::run(self, io, &mut work, 2, |shard, io, work| stage::ice(shard, now, io, work, rx));
         stage::run(self, io, &mut work, 3, |shard, _, work| stage::admit(shard, now, work, rx));
         stage::run(self, io, &mut work, 4, |shard, io, work| stage::open(shard, now, io, work, rx));
         stage::run(self, io, &mut work, 5, |shard, io, work| stage::inspect(shard, io, work, rx));

@@ -28,6 +28,7 @@ impl<P: Provider> Shard<P> {
 
     fn visit_session<I: Io>(&mut self, now: Now, io: &mut I, index: u32) {
         let session = &mut self.sessions[index as usize];
+        session.check_consent(now);
         match session.state {
             State::Free => {}
             State::Closed(_) if now.mono >= session.close_at => self.purge(index),

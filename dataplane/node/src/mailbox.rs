@@ -1,16 +1,18 @@
-//! A shard's two rings with the control plane: commands come down, events go up.
+//! A shard's four rings with the control plane: commands come down and events go up, datagrams of
+//! handshakes come down (injects) and go up (punts).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proto::codec::{self, MESSAGE_MAX};
-use proto::{Command, Event};
+use proto::{Command, Event, SessionId, punt};
 use shm::event::Event as WakeUp;
 use shm::region::RegionError;
 use shm::ring::{Consumer, PopError, Producer, PushError};
+use shm::words::WordsMut;
 use zeroize::Zeroize;
 
-use crate::regions::{COMMAND_RING, EVENT_RING, Regions};
+use crate::regions::{COMMAND_RING, EVENT_RING, PUNT_RING, Regions};
 
 /// Whether a shard's rings are usable. A worker that finds them broken says so and leaves them alone;
 /// the link then makes them anew before it greets the next control plane, and clears the flag.
@@ -46,17 +48,63 @@ pub enum Incoming {
     Nothing,
 }
 
-/// The shard's ends of its rings.
+/// The shard's ends of its four rings.
+#[derive(Debug)]
+struct Ends {
+    commands: Consumer,
+    events: Producer,
+    punts: Producer,
+    injects: Consumer,
+}
+
+/// Their words in the control region.
+#[derive(Debug)]
+struct RingWords {
+    commands: WordsMut,
+    events: WordsMut,
+    punts: WordsMut,
+    injects: WordsMut,
+}
+
+impl RingWords {
+    fn of(regions: &Regions, shard: usize) -> Result<Self, RegionError> {
+        Ok(RingWords {
+            commands: regions.command_ring(shard)?,
+            events: regions.event_ring(shard)?,
+            punts: regions.punt_ring(shard)?,
+            injects: regions.inject_ring(shard)?,
+        })
+    }
+
+    /// `control` wakes whoever reads events and punts.
+    fn attach(&self, control: &WakeUp) -> Option<Ends> {
+        let commands = Consumer::attach(self.commands.clone(), COMMAND_RING).ok()?;
+        let events = Producer::attach(self.events.clone(), EVENT_RING).ok()?;
+        let punts = Producer::attach(self.punts.clone(), PUNT_RING).ok()?;
+        let injects = Consumer::attach(self.injects.clone(), PUNT_RING).ok()?;
+        Some(Ends {
+            commands,
+            events: events.with_event(control.try_clone().ok()?),
+            punts: punts.with_event(control.try_clone().ok()?),
+            injects,
+        })
+    }
+}
+
+/// A shard's side of its rings with the control plane.
 #[derive(Debug)]
 pub struct Mailbox {
-    rings: Option<(Consumer, Producer)>,
-    words: (shm::words::WordsMut, shm::words::WordsMut),
+    ends: Option<Ends>,
+    words: RingWords,
     control: WakeUp,
     broken: Broken,
     incoming: Box<[u8; MESSAGE_MAX]>,
     outgoing: Box<[u8; MESSAGE_MAX]>,
     /// Bytes of an encoded event that found no room.
     held: usize,
+    punt: Box<[u8; punt::MESSAGE_MAX]>,
+    /// Something was punted in this turn.
+    punted: bool,
 }
 
 impl Mailbox {
@@ -70,39 +118,35 @@ impl Mailbox {
         control: WakeUp,
         broken: Broken,
     ) -> Result<Self, RegionError> {
-        let words = (regions.command_ring(shard)?, regions.event_ring(shard)?);
         let mut mailbox = Mailbox {
-            rings: None,
-            words,
+            ends: None,
+            words: RingWords::of(regions, shard)?,
             control,
             broken,
             incoming: Box::new([0; MESSAGE_MAX]),
             outgoing: Box::new([0; MESSAGE_MAX]),
             held: 0,
+            punt: Box::new([0; punt::MESSAGE_MAX]),
+            punted: false,
         };
         mailbox.take_rings();
         Ok(mailbox)
     }
 
     fn take_rings(&mut self) {
-        let commands = Consumer::attach(self.words.0.clone(), COMMAND_RING);
-        let events = Producer::attach(self.words.1.clone(), EVENT_RING);
-        self.rings = match (commands, events, self.control.try_clone()) {
-            (Ok(commands), Ok(events), Ok(control)) => Some((commands, events.with_event(control))),
-            _ => {
-                self.broken.set();
-                None
-            }
-        };
+        self.ends = self.words.attach(&self.control);
+        if self.ends.is_none() {
+            self.broken.set();
+        }
     }
 
-    /// Whether the rings can be used; takes them up again after the link has mended them.
-    fn usable(&mut self) -> bool {
-        if self.rings.is_none() && !self.broken.is_set() {
+    /// Our ends, while they can be used; taken up again after the link has mended the rings.
+    fn usable(&mut self) -> Option<&mut Ends> {
+        if self.ends.is_none() && !self.broken.is_set() {
             self.held = 0;
             self.take_rings();
         }
-        self.rings.is_some()
+        self.ends.as_mut()
     }
 
     /// Whether the control plane has spoilt the rings and the link should be closed.
@@ -111,18 +155,18 @@ impl Mailbox {
     }
 
     fn give_up(&mut self) {
-        self.rings = None;
+        self.ends = None;
         self.broken.set();
     }
 
     /// The next command. Its bytes are wiped from the ring and from here; the caller wipes the command
     /// with [`wipe`] once it is carried out.
     pub fn next_command(&mut self) -> Incoming {
-        if !self.usable() {
+        if self.usable().is_none() {
             return Incoming::Nothing;
         }
-        let Some((commands, _)) = &mut self.rings else { return Incoming::Nothing };
-        match commands.pop(&mut self.incoming[..]) {
+        let Some(ends) = &mut self.ends else { return Incoming::Nothing };
+        match ends.commands.pop(&mut self.incoming[..]) {
             Ok(None) => Incoming::Nothing,
             Ok(Some(len)) => {
                 let decoded = codec::decode::<Command>(&self.incoming[..len]);
@@ -136,9 +180,51 @@ impl Mailbox {
         }
     }
 
+    /// The next datagram to send for the control plane, copied into `out`; `None` when there is none, or
+    /// when a command waits: whatever was ordered before the datagram is carried out before it is sent.
+    /// An unreadable one is skipped, with an empty datagram for no session.
+    pub fn next_inject<'a>(
+        &mut self,
+        out: &'a mut [u8; punt::MESSAGE_MAX],
+    ) -> Option<(SessionId, &'a [u8])> {
+        let popped = {
+            let ends = self.usable()?;
+            next_inject(ends, out)
+        };
+        match popped {
+            Ok(None) => None,
+            Ok(Some(len)) => Some(punt::decode(&out[..len]).unwrap_or((SessionId(0), &[]))),
+            Err(PopError::Corrupt(_) | PopError::TooSmall { .. }) => {
+                self.give_up();
+                None
+            }
+        }
+    }
+
+    /// Hands a datagram up; `false` when the ring has no room. Control is woken by
+    /// [`Mailbox::wake_control`].
+    pub fn punt(&mut self, session: SessionId, datagram: &[u8]) -> bool {
+        if self.usable().is_none() {
+            return false;
+        }
+        let Some(ends) = &mut self.ends else { return false };
+        let Some(len) = punt::encode(session, datagram, &mut self.punt[..]) else { return false };
+        match ends.punts.push(&self.punt[..len]) {
+            Ok(()) => {
+                self.punted = true;
+                true
+            }
+            Err(PushError::Full | PushError::TooLong { .. }) => false,
+            Err(PushError::Corrupt(_)) => {
+                self.give_up();
+                false
+            }
+        }
+    }
+
     /// Whether an event would find room: nothing is held back. Tries to get rid of what is.
     pub fn has_room(&mut self) -> bool {
-        if !self.usable() {
+        if self.usable().is_none() {
             return false;
         }
         if self.held == 0 {
@@ -158,8 +244,8 @@ impl Mailbox {
     }
 
     fn push(&mut self, len: usize) -> bool {
-        let Some((_, events)) = &mut self.rings else { return false };
-        match events.push(&self.outgoing[..len]) {
+        let Some(ends) = &mut self.ends else { return false };
+        match ends.events.push(&self.outgoing[..len]) {
             Ok(()) => true,
             Err(PushError::Full) => {
                 self.held = len;
@@ -173,35 +259,70 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the control plane if it sleeps: once after a turn's events.
-    pub fn wake_control(&mut self) {
-        if let Some((_, events)) = &mut self.rings {
-            // A failed write of an eventfd means that it is no eventfd; control polls as well.
-            let _ = events.wake();
+    /// Wakes the control plane if it sleeps: once after a turn's events and punts.
+    pub fn wake_control(&mut self, told: bool) {
+        let punted = std::mem::take(&mut self.punted);
+        let Some(ends) = &mut self.ends else { return };
+        // A failed write of an eventfd means that it is no eventfd; control polls as well.
+        if told {
+            let _ = ends.events.wake();
+        }
+        if punted {
+            let _ = ends.punts.wake();
         }
     }
 
-    /// Announces a sleep; `false` when there is a command, so do not sleep.
+    /// Announces a sleep; `false` when there is a command or a datagram, so do not sleep.
     pub fn may_sleep(&mut self) -> bool {
-        match &mut self.rings {
-            Some((commands, _)) => commands.arm().unwrap_or(true),
-            None => true,
+        let Some(ends) = &mut self.ends else { return true };
+        if !ends.commands.arm().unwrap_or(true) {
+            return false;
         }
+        let is_quiet = ends.injects.arm().unwrap_or(true);
+        if !is_quiet {
+            ends.commands.disarm();
+        }
+        is_quiet
     }
 
     /// Ends a sleep.
     pub fn awake(&mut self) {
-        if let Some((commands, _)) = &mut self.rings {
-            commands.disarm();
+        if let Some(ends) = &mut self.ends {
+            ends.commands.disarm();
+            ends.injects.disarm();
         }
     }
 }
 
-/// Wipes the keys of a command that was carried out.
+/// The datagram is looked for first and the command second: control writes them in the order of its
+/// orders, so a command that cannot be seen by then was ordered later.
+fn next_inject(
+    ends: &mut Ends,
+    out: &mut [u8; punt::MESSAGE_MAX],
+) -> Result<Option<usize>, PopError> {
+    if ends.injects.is_empty()? || !ends.commands.is_empty()? {
+        return Ok(None);
+    }
+    ends.injects.pop(&mut out[..])
+}
+
+/// Wipes the secrets of a command that was carried out.
 pub fn wipe(command: &mut Command) {
-    if let Command::OpenSession(open) = command {
-        open.rx_key.bytes.zeroize();
-        open.tx_key.bytes.zeroize();
+    match command {
+        Command::OpenSession(open) => {
+            open.rx_key.bytes.zeroize();
+            open.tx_key.bytes.zeroize();
+            if let Some(ice) = &mut open.ice {
+                ice.password.zeroize();
+            }
+        }
+        Command::InstallKeys { rx_key, tx_key, .. } => {
+            rx_key.bytes.zeroize();
+            tx_key.bytes.zeroize();
+        }
+        Command::RestartIce { ice, .. } => ice.password.zeroize(),
+        Command::SetUfragKey { key } => key.0.zeroize(),
+        _ => {}
     }
 }
 
@@ -210,8 +331,10 @@ pub fn wipe(command: &mut Command) {
 /// # Errors
 /// A shard that there is not.
 pub fn mend(regions: &Regions, shard: usize, broken: &Broken) -> Result<(), RegionError> {
-    regions.command_ring(shard)?.zero();
-    regions.event_ring(shard)?.zero();
+    let words = RingWords::of(regions, shard)?;
+    for ring in [words.commands, words.events, words.punts, words.injects] {
+        ring.zero();
+    }
     broken.clear();
     Ok(())
 }

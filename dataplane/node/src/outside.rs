@@ -1,10 +1,11 @@
-//! The outside of a shard, as its worker has it: the port, the ledger, the relay rings.
+//! The outside of a shard, as its worker has it: the port, the ledger, the relay rings, the control plane.
 
 use port::{Port, PortStats};
-use proto::{DropReason, ShardId};
+use proto::{DropReason, SessionId, ShardId};
 use roomlane_core::{Datagram, Instant, Io, RelayFeedback, RelayPacket, TxBurst};
 
 use crate::ledger::Ledger;
+use crate::mailbox::Mailbox;
 use crate::relay::Relays;
 
 /// How long a datagram that the port does not accept is offered again, in nanoseconds.
@@ -14,6 +15,7 @@ pub const TX_PATIENCE_NS: u64 = 50_000;
 pub struct Outside<P: Port> {
     pub(crate) port: P,
     pub(crate) relays: Relays,
+    pub(crate) mailbox: Option<Mailbox>,
     tx: TxBurst<P::Buf>,
     ledger: Ledger,
     tx_full: u64,
@@ -22,8 +24,9 @@ pub struct Outside<P: Port> {
 
 impl<P: Port> Outside<P> {
     /// Around a port.
-    pub fn new(port: P, ledger: Ledger, relays: Relays) -> Self {
-        Outside { port, relays, tx: TxBurst::new(), ledger, tx_full: 0, now: Instant::default() }
+    pub fn new(port: P, ledger: Ledger, relays: Relays, mailbox: Option<Mailbox>) -> Self {
+        let (tx, now) = (TxBurst::new(), Instant::default());
+        Outside { port, relays, mailbox, tx, ledger, tx_full: 0, now }
     }
 
     /// A turn begins.
@@ -85,6 +88,10 @@ impl<P: Port> Io for Outside<P> {
 
     fn relay_feedback(&mut self, home: ShardId, feedback: RelayFeedback) -> bool {
         self.relays.send_feedback(home, feedback)
+    }
+
+    fn punt(&mut self, session: SessionId, datagram: &[u8]) -> bool {
+        self.mailbox.as_mut().is_some_and(|mailbox| mailbox.punt(session, datagram))
     }
 
     fn ledger_load(&self, slot: u32, word: usize) -> u64 {

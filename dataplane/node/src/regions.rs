@@ -7,8 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use proto::codec::MESSAGE_MAX;
 use proto::counters::{ShardCounters, WorkerCounters};
+use proto::punt;
 use proto::region::{
-    LAYOUT_VERSION, LEDGER_WORDS, PAGE_ROWS, PORT_TEXT_BYTES, RING_BYTES, Sizes, cell_bytes,
+    LAYOUT_VERSION, LEDGER_WORDS, PAGE_ROWS, PORT_TEXT_BYTES, PUNT_RING_BYTES, RING_BYTES, Sizes,
+    cell_bytes,
 };
 use proto::snapshot::{RoomRow, SessionRow};
 use shm::WORD_BYTES;
@@ -25,7 +27,11 @@ pub const COMMAND_RING: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).se
 /// A shard's event ring.
 pub const EVENT_RING: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX);
 
+/// A shard's punt ring, and its inject ring: handshakes, which their peers read as well.
+pub const PUNT_RING: RingSpec = RingSpec::new(PUNT_RING_BYTES / 2, punt::MESSAGE_MAX);
+
 const _: () = assert!(COMMAND_RING.len_words() * WORD_BYTES <= RING_BYTES);
+const _: () = assert!(PUNT_RING.len_words() * WORD_BYTES <= PUNT_RING_BYTES);
 
 /// Payload words with the sizes, in both regions.
 const AT_SHARDS: usize = 0;
@@ -135,6 +141,22 @@ impl Regions {
     /// A shard that there is not.
     pub fn event_ring(&self, shard: usize) -> Result<WordsMut, RegionError> {
         self.control.words(span(self.sizes.event_ring(shard), RING_BYTES))
+    }
+
+    /// Words of a shard's punt ring.
+    ///
+    /// # Errors
+    /// A shard that there is not.
+    pub fn punt_ring(&self, shard: usize) -> Result<WordsMut, RegionError> {
+        self.control.words(span(self.sizes.punt_ring(shard), PUNT_RING_BYTES))
+    }
+
+    /// Words of a shard's inject ring.
+    ///
+    /// # Errors
+    /// A shard that there is not.
+    pub fn inject_ring(&self, shard: usize) -> Result<WordsMut, RegionError> {
+        self.control.words(span(self.sizes.inject_ring(shard), PUNT_RING_BYTES))
     }
 
     /// A shard's ledger.

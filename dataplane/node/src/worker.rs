@@ -1,8 +1,8 @@
 //! A worker: the loop that drives one shard on one core.
 //!
-//! A turn reads the clock once, carries out commands, takes opened copies of other shards, receives a
-//! burst and processes it, sends, keeps house, tells events and publishes. Nothing in it waits, except
-//! for a device that does not accept packets, and that for 50 us at most.
+//! A turn reads the clock once, carries out commands, sends what control injects, takes opened copies of
+//! other shards, receives a burst and processes it, sends, keeps house, tells events and publishes.
+//! Nothing in it waits, except for a device that does not accept packets, and that for 50 us at most.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use port::Port;
-use proto::Command;
 use proto::counters::{LATENCY_BUCKETS, ShardCounters, WorkerCounters};
 use proto::snapshot::{RoomRow, SessionRow};
+use proto::{Command, punt};
 use roomlane_core::{Burst, Instant, Now, Shard, ShardConfig};
 use shm::event::Event as WakeUp;
 use srtp::Provider;
@@ -27,6 +27,8 @@ use crate::relay::{RELAY_TURN_MAX, Relays};
 
 /// Commands carried out in one turn; the rest waits for the next.
 pub const COMMANDS_TURN_MAX: usize = 16;
+/// Datagrams sent for the control plane in one turn.
+pub const INJECTS_TURN_MAX: usize = 32;
 /// Events told in one turn.
 pub const EVENTS_TURN_MAX: usize = 64;
 
@@ -88,7 +90,7 @@ pub struct Worker<P: Port, C: Provider> {
     provider: fn() -> C,
     outside: Outside<P>,
     rx: Burst<P::Buf>,
-    mailbox: Option<Mailbox>,
+    inject: Box<[u8; punt::MESSAGE_MAX]>,
     wake: Option<WakeUp>,
     publisher: Option<Publisher>,
     link: Option<Arc<LinkHandle>>,
@@ -111,9 +113,9 @@ impl<P: Port, C: Provider> Worker<P, C> {
             shard: Shard::new(&parts.shard, (parts.provider)(), now),
             config: parts.shard,
             provider: parts.provider,
-            outside: Outside::new(parts.port, parts.ledger, parts.relays),
+            outside: Outside::new(parts.port, parts.ledger, parts.relays, parts.mailbox),
             rx: Burst::new(),
-            mailbox: parts.mailbox,
+            inject: Box::new([0; punt::MESSAGE_MAX]),
             wake: parts.wake,
             publisher: parts.publisher,
             link: parts.link,
@@ -157,6 +159,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
     fn work(&mut self, now: Now) -> bool {
         self.outside.begin(now.mono);
         let mut worked = self.carry_out_commands(now);
+        worked |= self.send_injected();
         worked |= self.take_relayed(now);
         if self.outside.port.rx_burst(now.mono, &mut self.rx) > 0 {
             worked = true;
@@ -173,9 +176,9 @@ impl<P: Port, C: Provider> Worker<P, C> {
     }
 
     fn carry_out_commands(&mut self, now: Now) -> bool {
-        let Some(mailbox) = &mut self.mailbox else { return false };
         let mut worked = false;
         for _ in 0..COMMANDS_TURN_MAX {
+            let Some(mailbox) = &mut self.outside.mailbox else { return false };
             match mailbox.next_command() {
                 Incoming::Command(mut command) => {
                     self.shard.command(now, &mut self.outside, &command);
@@ -185,6 +188,23 @@ impl<P: Port, C: Provider> Worker<P, C> {
                     tracing::error!("the control plane sent bytes that are no command");
                 }
                 Incoming::Nothing => break,
+            }
+            worked = true;
+        }
+        worked
+    }
+
+    /// Sends datagrams of the control plane, unless commands wait still: keys come before the datagram
+    /// that lets the peer use them.
+    fn send_injected(&mut self) -> bool {
+        let mut worked = false;
+        for _ in 0..INJECTS_TURN_MAX {
+            let Some(mailbox) = &mut self.outside.mailbox else { return false };
+            let Some((session, datagram)) = mailbox.next_inject(&mut self.inject) else { break };
+            if datagram.is_empty() {
+                tracing::error!("the control plane sent bytes that are no datagram of a session");
+            } else {
+                self.shard.inject(&mut self.outside, session, datagram);
             }
             worked = true;
         }
@@ -211,7 +231,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
 
     /// Without room in the ring, events wait in the shard.
     fn tell_events(&mut self) {
-        let Some(mailbox) = &mut self.mailbox else {
+        let Some(mailbox) = &mut self.outside.mailbox else {
             // Nobody listens; the shard's queue must not fill up.
             while self.shard.pop_event().is_some() {}
             return;
@@ -225,9 +245,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
             mailbox.send(&event);
             told = true;
         }
-        if told {
-            mailbox.wake_control();
-        }
+        mailbox.wake_control(told);
     }
 
     fn publish(&mut self, now_ns: u64, last: bool) {
@@ -235,7 +253,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
         if last || publisher.counters_due(now_ns) {
             refresh(&mut self.counters, &self.outside, now_ns);
             publisher.counters(now_ns, &self.shard, &self.counters);
-            if let (Some(mailbox), Some(link)) = (&self.mailbox, &self.link)
+            if let (Some(mailbox), Some(link)) = (&self.outside.mailbox, &self.link)
                 && mailbox.is_broken()
             {
                 link.ask_for_replay();
@@ -265,7 +283,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
 
     /// Sleeps until something arrives or the time is over.
     fn sleep(&mut self, sleep_ns: u64) -> Before {
-        let (Some(mailbox), Some(wake)) = (&mut self.mailbox, &self.wake) else {
+        let (Some(mailbox), Some(wake)) = (&mut self.outside.mailbox, &self.wake) else {
             self.outside.port.wait(sleep_ns);
             return Before::Slept;
         };

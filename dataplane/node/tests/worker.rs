@@ -2,135 +2,25 @@
 
 mod support;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use node::idle::Poll;
-use node::ledger::Ledger;
 use node::link::LinkHandle;
-use node::mailbox::{Broken, Mailbox};
 use node::outside::TX_PATIENCE_NS;
 use node::publish::Publisher;
-use node::regions::{COMMAND_RING, EVENT_RING, Regions};
-use node::relay::{self, Relays};
+use node::relay;
 use node::worker::{Worker, WorkerParts};
 use port::sim::{Hub, SimConfig, SimPort};
 use port::steer::{self, SteerConfig};
 use port::{Port, PortCaps, PortStats};
-use proto::codec::{self, MESSAGE_MAX};
-use proto::region::{Sizes, ledger};
+use proto::region::ledger;
 use proto::{Command, DropReason, Endpoint, Event, ShardId};
-use roomlane_core::{Burst, Datagram, Duration, Instant, Now, Path, Pool, ShardConfig, TxBurst};
-use shm::event::Event as WakeUp;
-use shm::ring::{Consumer, Producer};
+use roomlane_core::{Burst, Instant, Pool, TxBurst};
 use srtp::RingProvider;
+use support::bed::{
+    Control, LOCAL, NODE, PEERS, PUBLISHER, SIZES, VIEWER, at_ms, parts, receive, send, sim,
+};
 use support::{Peer, ROOM, open_publisher, open_room, open_viewer};
-
-const NODE: [u8; 4] = [198, 18, 1, 2];
-const PEERS: [u8; 4] = [198, 18, 1, 9];
-const LOCAL: Endpoint = Endpoint::v4(NODE, 8000);
-const PUBLISHER: Endpoint = Endpoint::v4(PEERS, 5001);
-const VIEWER: Endpoint = Endpoint::v4(PEERS, 5002);
-
-fn at_ms(ms: u64) -> Now {
-    Now { mono: Instant(1_000_000_000 + ms * 1_000_000), unix_ns: 1_800_000_000_000_000_000 }
-}
-
-fn shard(id: u8) -> ShardConfig {
-    ShardConfig {
-        id: ShardId(id),
-        seed: [7; 32],
-        sessions_max: 8,
-        rooms_max: 4,
-        session_timeout: Duration::from_s(60),
-        room_linger: Duration::from_s(0),
-    }
-}
-
-fn parts<P: Port>(port: P, id: u8) -> WorkerParts<P, RingProvider> {
-    WorkerParts {
-        shard: shard(id),
-        provider: RingProvider::new,
-        port,
-        bufs_total: 4096,
-        ledger: Ledger::in_memory(8),
-        relays: Relays::alone(),
-        mailbox: None,
-        wake: None,
-        publisher: None,
-        link: None,
-        poll: Poll::Busy,
-        core: None,
-        io_worker: usize::from(id),
-    }
-}
-
-fn sim(address: [u8; 4]) -> SimConfig {
-    SimConfig::new(IpAddr::from(address))
-}
-
-/// Sends a datagram from a peer into the network.
-fn send(peers: &mut SimPort, now: Now, from: Endpoint, to: Endpoint, payload: &[u8]) {
-    let mut buf = peers.alloc().expect("a buffer");
-    let len = payload.len();
-    roomlane_core::Buf::append(&mut buf, len).expect("room").copy_from_slice(payload);
-    let mut tx = TxBurst::new();
-    tx.push(Datagram { path: Path { local: from, remote: to }, dscp: 0, buf });
-    assert_eq!(peers.tx_burst(now.mono, &mut tx), 1);
-}
-
-/// What has arrived at a peer.
-fn receive(peers: &mut SimPort, now: Now, at: Endpoint) -> Vec<Vec<u8>> {
-    let mut arrived = vec![];
-    let mut rx = Burst::new();
-    while peers.rx_burst(now.mono, &mut rx) > 0 {
-        for datagram in rx.drain(..) {
-            if datagram.path.local == at {
-                arrived.push(roomlane_core::Buf::bytes(&datagram.buf).to_vec());
-            }
-            peers.free(datagram.buf);
-        }
-    }
-    arrived
-}
-
-/// The control plane's ends of a worker's rings.
-struct Control {
-    regions: Arc<Regions>,
-    commands: Producer,
-    events: Consumer,
-}
-
-impl Control {
-    fn of(sizes: Sizes, mailboxes: &mut Vec<Mailbox>) -> Self {
-        let regions = Arc::new(Regions::create(sizes, 1).expect("regions"));
-        for shard in 0..sizes.shards as usize {
-            let wake = WakeUp::new().expect("eventfd");
-            let broken = Broken::default();
-            mailboxes.push(Mailbox::attach(&regions, shard, wake, broken).expect("mailbox"));
-        }
-        let commands = Producer::attach(regions.command_ring(0).expect("ring"), COMMAND_RING);
-        let events = Consumer::attach(regions.event_ring(0).expect("ring"), EVENT_RING);
-        Control { commands: commands.expect("fresh"), events: events.expect("fresh"), regions }
-    }
-
-    fn tell(&mut self, command: &Command) {
-        let mut bytes = [0; MESSAGE_MAX];
-        let len = codec::encode(command, &mut bytes).expect("encode");
-        self.commands.push(&bytes[..len]).expect("room");
-    }
-
-    fn hear(&mut self) -> Vec<Event> {
-        let (mut events, mut bytes) = (vec![], [0; MESSAGE_MAX]);
-        while let Some(len) = self.events.pop(&mut bytes).expect("intact") {
-            events.push(codec::decode(&bytes[..len]).expect("an event"));
-        }
-        events
-    }
-}
-
-const SIZES: Sizes = Sizes { shards: 1, sessions_max: 8, rooms_max: 4 };
 
 #[test]
 fn commands_come_down_media_goes_through_and_events_come_up() {

@@ -2,8 +2,8 @@
 //! the ledger is plain memory.
 
 use port::Port;
-use proto::ShardId;
 use proto::region::LEDGER_WORDS;
+use proto::{SessionId, ShardId};
 use roomlane_core::{Datagram, Instant, Io, RelayFeedback, RelayPacket, TxBurst};
 
 /// A port and a ledger.
@@ -70,6 +70,11 @@ impl<P: Port> Io for PortIo<P> {
     }
 
     fn relay_feedback(&mut self, _home: ShardId, _feedback: RelayFeedback) -> bool {
+        false
+    }
+
+    /// There is no control plane.
+    fn punt(&mut self, _session: SessionId, _datagram: &[u8]) -> bool {
         false
     }
 

@@ -25,6 +25,10 @@ impl Directory {
                 self.refused(shard, session, room, why, orders)
             }
             Event::Closed { session, reason, .. } => self.closed(session, Some(reason), orders),
+            Event::PathMoved { session, path } => {
+                self.moved(session, path);
+                Vec::new()
+            }
             _ => Vec::new(),
         }
     }

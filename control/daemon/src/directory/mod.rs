@@ -18,14 +18,17 @@ mod leave;
 pub mod orders;
 pub mod replay;
 pub mod slots;
+mod transport;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use proto::ufrag::UfragKey;
 use proto::{
     Endpoint, GrantWord, Label, MemberNo, Privileges, PublicationNo, PublicationSpec, Quota,
     RoomNo, SdkAppId, SessionId, ShardId,
 };
 use token::{RoomId, UserId};
+use zeroize::Zeroize;
 
 pub use events::Outcome;
 pub use ids::{Entropy, ResourceId, SystemEntropy};
@@ -170,6 +173,8 @@ pub struct Totals {
 pub struct Directory {
     settings: Settings,
     entropy: Box<dyn Entropy>,
+    /// Ufrag tokens are minted under it for as long as this process lives.
+    ufrag_key: UfragKey,
     numbers: Numbers,
     shards: Vec<Shard>,
     draining: bool,
@@ -185,8 +190,9 @@ pub struct Directory {
 
 impl Directory {
     /// An empty one, without shards. `unix_s` is the time, for numbers that never repeat.
-    pub fn new(settings: Settings, entropy: Box<dyn Entropy>, unix_s: u64) -> Self {
+    pub fn new(settings: Settings, mut entropy: Box<dyn Entropy>, unix_s: u64) -> Self {
         Directory {
+            ufrag_key: UfragKey(ids::random(&mut *entropy)),
             settings,
             entropy,
             numbers: Numbers::new(unix_s),
@@ -327,6 +333,12 @@ impl Room {
     fn open_command(&self) -> proto::Command {
         let (room, app, epoch) = (self.no, self.key.app, self.epoch);
         proto::Command::OpenRoom { room, app, epoch, label: self.label }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.ufrag_key.0.zeroize();
     }
 }
 

@@ -12,8 +12,15 @@ impl Orders {
     /// Appends a command; its keys are wiped here.
     pub fn push(&mut self, shard: ShardId, mut command: Command) {
         let bytes = encode(&command);
-        if let Command::OpenSession(open) = &mut command {
-            wipe(open);
+        match &mut command {
+            Command::OpenSession(open) => wipe(open),
+            Command::InstallKeys { rx_key, tx_key, .. } => {
+                rx_key.bytes.zeroize();
+                tx_key.bytes.zeroize();
+            }
+            Command::RestartIce { ice, .. } => ice.password.zeroize(),
+            Command::SetUfragKey { key } => key.0.zeroize(),
+            _ => {}
         }
         self.0.push((shard, bytes));
     }
@@ -42,10 +49,13 @@ impl Orders {
     }
 }
 
-/// Wipes a session's keys.
+/// Wipes a session's keys and its ICE password.
 pub fn wipe(open: &mut OpenSession) {
     open.rx_key.bytes.zeroize();
     open.tx_key.bytes.zeroize();
+    if let Some(ice) = &mut open.ice {
+        ice.password.zeroize();
+    }
 }
 
 fn encode(command: &Command) -> Zeroizing<Vec<u8>> {
@@ -63,6 +73,22 @@ impl Desired {
         let mut space = Zeroizing::new([0; MESSAGE_MAX]);
         let len = codec::encode(open, &mut space[..]).expect("the largest session fits a message");
         Desired(Zeroizing::new(space[..len].to_vec()))
+    }
+
+    /// Keeps what `change` makes of it.
+    pub fn change(&mut self, change: impl FnOnce(&mut OpenSession)) {
+        let mut open = self.open();
+        change(&mut open);
+        *self = Desired::new(&open);
+        wipe(&mut open);
+    }
+
+    /// Whether its keys are there already: those of a handshake come later.
+    pub fn has_keys(&self) -> bool {
+        let mut open = self.open();
+        let has_keys = !open.tx_key.bytes.is_empty();
+        wipe(&mut open);
+        has_keys
     }
 
     /// What was kept.

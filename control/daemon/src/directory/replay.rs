@@ -37,6 +37,7 @@ impl Directory {
             self.forget_keys();
         }
         for index in 0..self.shards.len() {
+            self.order_ufrag_key(ShardId(index as u8), orders);
             self.order_apps(ShardId(index as u8), orders);
         }
         let alive: HashSet<_> = survivors.iter().map(|survivor| survivor.session).collect();
@@ -54,7 +55,10 @@ impl Directory {
     /// A new data plane without the ledger of the old one would count from the beginning: under a key that
     /// was used, that repeats nonces. Such sessions end, and their peers join anew.
     fn forget_keys(&mut self) {
-        let keyed = self.sessions.values_mut().filter(|session| session.desired.is_some());
+        let has_keys = |session: &&mut Session| {
+            session.desired.as_ref().is_some_and(|desired| desired.has_keys())
+        };
+        let keyed = self.sessions.values_mut().filter(has_keys);
         let lost = keyed.map(|session| session.desired = None).count();
         if lost > 0 {
             tracing::warn!(

@@ -1,14 +1,17 @@
 //! Where requests and the link meet: the directory, the orders that wait for their rings, and those
 //! who wait for an answer. One lock, held for microseconds, never across an await.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
-use proto::{CloseReason, Event, Privileges, Refusal, SessionId, ShardId};
+use proto::ufrag::UFRAG_LEN;
+use proto::{
+    CloseReason, Event, IceCredentials, KeyMaterial, Privileges, Refusal, SessionId, ShardId,
+    SrtpProfile,
+};
 use shm::event::Event as WakeUp;
-use tokio::sync::oneshot;
-use zeroize::Zeroizing;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::replay::Survivor;
 use crate::directory::{
@@ -17,8 +20,10 @@ use crate::directory::{
 use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
 
-/// Encoded commands that wait for a place in a ring.
-pub type Outbox = VecDeque<Zeroizing<Vec<u8>>>;
+use super::outbox::Outbox;
+
+/// A DTLS datagram of a validated path, and the session it is for.
+pub type Punt = (SessionId, Vec<u8>);
 
 /// The state of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,18 @@ struct State {
     opening: HashMap<ResourceId, oneshot::Sender<Result<(), Refusal>>>,
     closing: HashMap<SessionId, oneshot::Sender<()>>,
     refusals: u64,
+    /// Who serves handshakes.
+    punts: Option<mpsc::Sender<Punt>>,
+    drops: HandshakeDrops,
+}
+
+/// Handshake datagrams that were not passed on; DTLS sends again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandshakeDrops {
+    /// Of peers: nobody serves handshakes, or more wait for that than its channel holds.
+    pub punts: u64,
+    /// To peers: too many waited for their ring, or there was no data plane.
+    pub injects: u64,
 }
 
 /// See the module.
@@ -83,6 +100,8 @@ impl Hub {
             opening: HashMap::new(),
             closing: HashMap::new(),
             refusals: 0,
+            punts: None,
+            drops: HandshakeDrops::default(),
         };
         Ok(Hub { state: Mutex::new(state), ordered: WakeUp::new()? })
     }
@@ -99,7 +118,7 @@ impl Hub {
         }
         for (shard, bytes) in orders.drain() {
             if let Some(outbox) = state.outboxes.get_mut(shard.0 as usize) {
-                outbox.push_back(bytes);
+                outbox.order(bytes);
             }
         }
         // Should it fail, the link looks by itself within its polling time.
@@ -135,7 +154,7 @@ impl Hub {
         if state.status == Status::Down {
             return Err(Code::DataPlaneDown.into());
         }
-        if state.outboxes.iter().any(|outbox| outbox.len() + OUTBOX_RESERVE > OUTBOX_MAX) {
+        if state.outboxes.iter().any(|outbox| outbox.commands() + OUTBOX_RESERVE > OUTBOX_MAX) {
             return Err(Code::NodeBusy.into());
         }
         let mut orders = Orders::default();
@@ -153,11 +172,7 @@ impl Hub {
 
     /// New rights and a new deadline; `false` when the resource is not there.
     pub fn renew(&self, id: ResourceId, privileges: Privileges, deadline_s: u32) -> bool {
-        let mut state = self.lock();
-        let mut orders = Orders::default();
-        let done = state.directory.renew(id, privileges, deadline_s, &mut orders);
-        self.dispatch(&mut state, orders);
-        done
+        self.order(|directory, orders| directory.renew(id, privileges, deadline_s, orders))
     }
 
     /// Leaves.
@@ -227,7 +242,74 @@ impl Hub {
         self.lock().directory.set_load(shard, pps);
     }
 
+    // What follows is for the handshakes.
+
+    /// Who gets the DTLS datagrams of peers from now on. When its channel is full, they are dropped.
+    pub fn set_punts(&self, punts: mpsc::Sender<Punt>) {
+        self.lock().punts = Some(punts);
+    }
+
+    /// Sends a datagram to a session's peer, after every command that was ordered before. `false` when
+    /// it was dropped.
+    pub fn inject(&self, session: SessionId, datagram: &[u8]) -> bool {
+        let mut state = self.lock();
+        let outbox = state.outboxes.get_mut(session.shard().0 as usize);
+        let taken = outbox.is_some_and(|outbox| outbox.inject(session, datagram));
+        if taken {
+            // Should it fail, the link looks by itself within its polling time.
+            let _ = self.ordered.signal();
+        } else {
+            state.drops.injects += 1;
+        }
+        taken
+    }
+
+    /// Gives a session the keys of its finished handshake. `false` when there is no such session.
+    pub fn install_keys(
+        &self,
+        session: SessionId,
+        profile: SrtpProfile,
+        rx_key: &KeyMaterial,
+        tx_key: &KeyMaterial,
+    ) -> bool {
+        self.order(|directory, orders| {
+            directory.install_keys(session, profile, rx_key, tx_key, orders)
+        })
+    }
+
+    /// Starts another ICE generation beside the present one. `false` when there is no such session.
+    pub fn restart_ice(&self, session: SessionId, ice: &IceCredentials) -> bool {
+        self.order(|directory, orders| directory.restart_ice(session, ice, orders))
+    }
+
+    /// The `a=ice-ufrag` of a session's ICE generation.
+    pub fn ufrag(&self, session: SessionId, generation: u16) -> [u8; UFRAG_LEN] {
+        self.lock().directory.ufrag(session, generation)
+    }
+
+    /// Handshake datagrams dropped since the start.
+    pub fn handshake_drops(&self) -> HandshakeDrops {
+        self.lock().drops
+    }
+
+    fn order(&self, act: impl FnOnce(&mut Directory, &mut Orders) -> bool) -> bool {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        let done = act(&mut state.directory, &mut orders);
+        self.dispatch(&mut state, orders);
+        done
+    }
+
     // What follows is the link's.
+
+    /// Takes a DTLS datagram of a peer.
+    pub fn punt(&self, session: SessionId, datagram: Vec<u8>) {
+        let mut state = self.lock();
+        let sent = state.punts.as_ref().map(|punts| punts.try_send((session, datagram)));
+        if !matches!(sent, Some(Ok(()))) {
+            state.drops.punts += 1;
+        }
+    }
 
     /// Signalled when there are new orders, and when the link is to stop.
     pub fn ordered(&self) -> &WakeUp {
@@ -239,7 +321,7 @@ impl Hub {
         let mut state = self.lock();
         match state.outboxes.get_mut(shard.0 as usize) {
             Some(outbox) => work(outbox),
-            None => work(&mut Outbox::new()),
+            None => work(&mut Outbox::default()),
         }
     }
 
@@ -248,7 +330,7 @@ impl Hub {
         let mut state = self.lock();
         let mut orders = Orders::default();
         state.directory.attach(welcome, survivors, &mut orders);
-        state.outboxes = (0..welcome.shards).map(|_| Outbox::new()).collect();
+        state.outboxes = (0..welcome.shards).map(|_| Outbox::default()).collect();
         state.status = Status::Up { instance: welcome.instance, shards: welcome.shards };
         self.dispatch(&mut state, orders);
     }

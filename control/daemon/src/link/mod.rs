@@ -7,6 +7,7 @@
 //! both meet in [`Directory::attach`](crate::directory::Directory::attach).
 
 pub mod hub;
+pub mod outbox;
 pub mod rings;
 
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use proto::{Command, Event, ShardId};
+use proto::{Command, Event, SessionId, ShardId};
 
 use crate::directory::replay::Survivor;
 use crate::limits::{EVENTS_PER_TURN, RECONNECT_PAUSE, RESYNC_TIMEOUT, RING_POLL, RING_RETRY};
@@ -84,7 +85,8 @@ fn run(hub: &Hub, run_dir: &Path, stop: &AtomicBool) {
 fn serve(hub: &Hub, rings: &mut Rings, stop: &AtomicBool) -> Result<(), LinkError> {
     take_up(hub, rings)?;
     while !stop.load(Ordering::Acquire) {
-        let more = receive(rings, |shard, event| hub.event(shard, &event))?;
+        let mut more = receive(rings, |shard, event| hub.event(shard, &event))?;
+        more |= receive_punts(hub, rings)?;
         let blocked = send(hub, rings)?;
         if more || !rings.arm()? {
             continue;
@@ -172,26 +174,51 @@ fn receive(rings: &mut Rings, mut each: impl FnMut(ShardId, Event)) -> Result<bo
     Ok(more)
 }
 
+/// Takes the handshake datagrams of peers from all rings; true when some were left for the next turn.
+fn receive_punts(hub: &Hub, rings: &mut Rings) -> Result<bool, LinkError> {
+    let mut more = false;
+    for shard in rings.shards() {
+        let mut taken = 0;
+        while let Some((session, datagram)) = rings.pop_punt(shard)? {
+            // A shard speaks for its own sessions only.
+            if session.shard() == shard {
+                hub.punt(session, datagram);
+            }
+            taken += 1;
+            if taken == EVENTS_PER_TURN {
+                more = true;
+                break;
+            }
+        }
+    }
+    Ok(more)
+}
+
+/// The rings of one shard, as its outbox sees them.
+struct ShardRings<'a> {
+    rings: &'a mut Rings,
+    shard: ShardId,
+}
+
+impl outbox::Rings for ShardRings<'_> {
+    fn command(&mut self, bytes: &[u8]) -> Result<bool, LinkError> {
+        self.rings.push(self.shard, bytes)
+    }
+    fn inject(&mut self, session: SessionId, datagram: &[u8]) -> Result<bool, LinkError> {
+        self.rings.push_inject(session, datagram)
+    }
+}
+
 /// Moves orders into the rings; true when a ring was full.
 fn send(hub: &Hub, rings: &mut Rings) -> Result<bool, LinkError> {
     let mut blocked = false;
     for shard in rings.shards() {
-        let (mut sent, mut full) = (false, false);
-        hub.with_outbox(shard, |outbox| {
-            while let Some(bytes) = outbox.front() {
-                if !rings.push(shard, bytes)? {
-                    full = true;
-                    break;
-                }
-                outbox.pop_front();
-                sent = true;
-            }
-            Ok::<(), LinkError>(())
-        })?;
-        if sent {
+        let mut of_shard = ShardRings { rings, shard };
+        let emptied = hub.with_outbox(shard, |outbox| outbox.empty_into(&mut of_shard))?;
+        if emptied.sent {
             rings.wake(shard);
         }
-        blocked |= full;
+        blocked |= emptied.blocked;
     }
     Ok(blocked)
 }

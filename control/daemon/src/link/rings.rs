@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proto::codec::{self, MESSAGE_MAX};
 use proto::link::{DATAPLANE_SOCKET, Hello, Welcome};
-use proto::region::{LAYOUT_VERSION, RING_BYTES, Sizes};
-use proto::{Command, Event, ShardId};
+use proto::region::{LAYOUT_VERSION, PUNT_RING_BYTES, RING_BYTES, Sizes};
+use proto::{Command, Event, SessionId, ShardId, punt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm::WORD_BYTES;
 use shm::event::Event as WakeUp;
@@ -25,6 +25,8 @@ use crate::limits::HANDSHAKE_MESSAGE_TIMEOUT;
 const COMMAND_RING: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).secret();
 /// A shard's event ring.
 const EVENT_RING: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX);
+/// A shard's punt ring, and its inject ring.
+const PUNT_RING: RingSpec = RingSpec::new(PUNT_RING_BYTES / 2, punt::MESSAGE_MAX);
 
 /// Bytes of the largest handshake message.
 const HANDSHAKE_BYTES: usize = 64;
@@ -73,9 +75,37 @@ pub struct Rings {
     socket: OwnedFd,
     wake: WakeUp,
     region: Region,
-    commands: Vec<Producer>,
-    events: Vec<Consumer>,
+    shards: Vec<Ends>,
     buffer: Zeroizing<[u8; MESSAGE_MAX]>,
+    datagram: Box<[u8; punt::MESSAGE_MAX]>,
+}
+
+/// This side's ends of one shard's rings.
+struct Ends {
+    commands: Producer,
+    events: Consumer,
+    punts: Consumer,
+    injects: Producer,
+}
+
+impl Ends {
+    fn attach(
+        region: &Region,
+        sizes: &Sizes,
+        shard: usize,
+        wake: WakeUp,
+    ) -> Result<Ends, LinkError> {
+        let ring = |offset| region.words(span(offset, RING_BYTES));
+        let punt_ring = |offset| region.words(span(offset, PUNT_RING_BYTES));
+        let injects = Producer::attach(punt_ring(sizes.inject_ring(shard))?, PUNT_RING)?;
+        let commands = Producer::attach(ring(sizes.command_ring(shard))?, COMMAND_RING)?;
+        Ok(Ends {
+            injects: injects.with_event(wake.try_clone()?),
+            commands: commands.with_event(wake),
+            events: Consumer::attach(ring(sizes.event_ring(shard))?, EVENT_RING)?,
+            punts: Consumer::attach(punt_ring(sizes.punt_ring(shard))?, PUNT_RING)?,
+        })
+    }
 }
 
 impl Rings {
@@ -107,13 +137,9 @@ impl Rings {
             sessions_max: welcome.sessions_max,
             rooms_max: welcome.rooms_max,
         };
-        let (mut commands, mut events) = (Vec::new(), Vec::new());
+        let mut ends = Vec::with_capacity(shards);
         for shard in 0..shards {
-            let command_words = region.words(ring_span(sizes.command_ring(shard)))?;
-            let event_words = region.words(ring_span(sizes.event_ring(shard)))?;
-            let wake = WakeUp::from_fd(next()?);
-            commands.push(Producer::attach(command_words, COMMAND_RING)?.with_event(wake));
-            events.push(Consumer::attach(event_words, EVENT_RING)?);
+            ends.push(Ends::attach(&region, &sizes, shard, WakeUp::from_fd(next()?))?);
         }
         let wake = WakeUp::from_fd(next()?);
         Ok(Rings {
@@ -121,9 +147,9 @@ impl Rings {
             socket,
             wake,
             region,
-            commands,
-            events,
+            shards: ends,
             buffer: Zeroizing::new([0; MESSAGE_MAX]),
+            datagram: Box::new([0; punt::MESSAGE_MAX]),
         })
     }
 
@@ -142,7 +168,7 @@ impl Rings {
 
     /// All shards.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
-        (0..self.commands.len()).map(|index| ShardId(index as u8))
+        (0..self.shards.len()).map(|index| ShardId(index as u8))
     }
 
     /// Writes an encoded command; `false` when the ring is full.
@@ -150,12 +176,39 @@ impl Rings {
     /// # Errors
     /// [`LinkError::Corrupt`].
     pub fn push(&mut self, shard: ShardId, bytes: &[u8]) -> Result<bool, LinkError> {
-        match self.commands[shard.0 as usize].push(bytes) {
-            Ok(()) => Ok(true),
-            Err(PushError::Full) => Ok(false),
-            // Orders are encoded into at most a message: this cannot be, and is skipped if it is.
-            Err(PushError::TooLong { .. }) => Ok(true),
-            Err(PushError::Corrupt(_)) => Err(LinkError::Corrupt),
+        pushed(self.shards[shard.0 as usize].commands.push(bytes))
+    }
+
+    /// Writes a datagram to be sent to a session's peer; `false` when the ring is full.
+    ///
+    /// # Errors
+    /// [`LinkError::Corrupt`].
+    pub fn push_inject(&mut self, session: SessionId, datagram: &[u8]) -> Result<bool, LinkError> {
+        let Some(len) = punt::encode(session, datagram, &mut self.datagram[..]) else {
+            return Ok(true);
+        };
+        match self.shards.get_mut(session.shard().0 as usize) {
+            Some(shard) => pushed(shard.injects.push(&self.datagram[..len])),
+            None => Ok(true),
+        }
+    }
+
+    /// The next datagram of a shard's peers. What is too short to name a session is skipped.
+    ///
+    /// # Errors
+    /// [`LinkError::Corrupt`].
+    pub fn pop_punt(&mut self, shard: ShardId) -> Result<Option<(SessionId, Vec<u8>)>, LinkError> {
+        loop {
+            match self.shards[shard.0 as usize].punts.pop(&mut self.datagram[..]) {
+                Ok(None) => return Ok(None),
+                Ok(Some(len)) => match punt::decode(&self.datagram[..len]) {
+                    Some((session, datagram)) => return Ok(Some((session, datagram.to_vec()))),
+                    None => tracing::error!(shard = shard.0, "a punt was skipped"),
+                },
+                Err(PopError::Corrupt(_) | PopError::TooSmall { .. }) => {
+                    return Err(LinkError::Corrupt);
+                }
+            }
         }
     }
 
@@ -171,8 +224,10 @@ impl Rings {
 
     /// Wakes a shard's worker, if it sleeps.
     pub fn wake(&mut self, shard: ShardId) {
-        // If the write fails the worker looks by itself within a millisecond.
-        let _ = self.commands[shard.0 as usize].wake();
+        // If a write fails the worker looks by itself within milliseconds.
+        let shard = &mut self.shards[shard.0 as usize];
+        let _ = shard.commands.wake();
+        let _ = shard.injects.wake();
     }
 
     /// The next event of a shard. Bytes that are no event are skipped.
@@ -181,7 +236,7 @@ impl Rings {
     /// [`LinkError::Corrupt`].
     pub fn pop_event(&mut self, shard: ShardId) -> Result<Option<Event>, LinkError> {
         loop {
-            match self.events[shard.0 as usize].pop(&mut self.buffer[..]) {
+            match self.shards[shard.0 as usize].events.pop(&mut self.buffer[..]) {
                 Ok(None) => return Ok(None),
                 Ok(Some(len)) => match codec::decode(&self.buffer[..len]) {
                     Ok(event) => return Ok(Some(event)),
@@ -194,13 +249,14 @@ impl Rings {
         }
     }
 
-    /// Announces a sleep; `false` when there is an event.
+    /// Announces a sleep; `false` when there is an event or a punt.
     ///
     /// # Errors
     /// [`LinkError::Corrupt`].
     pub fn arm(&mut self) -> Result<bool, LinkError> {
-        for index in 0..self.events.len() {
-            if !self.events[index].arm()? {
+        for index in 0..self.shards.len() {
+            let shard = &mut self.shards[index];
+            if !shard.events.arm()? || !shard.punts.arm()? {
                 self.disarm();
                 return Ok(false);
             }
@@ -210,7 +266,10 @@ impl Rings {
 
     /// Ends a sleep.
     pub fn disarm(&mut self) {
-        self.events.iter_mut().for_each(Consumer::disarm);
+        for shard in &mut self.shards {
+            shard.events.disarm();
+            shard.punts.disarm();
+        }
     }
 
     /// Sleeps until a shard wakes us, `ordered` is signalled or `timeout` has passed.
@@ -244,8 +303,18 @@ impl Rings {
     }
 }
 
-fn ring_span(offset_bytes: usize) -> Span {
-    Span { offset_words: offset_bytes / WORD_BYTES, len_words: RING_BYTES / WORD_BYTES }
+const fn span(offset_bytes: usize, len_bytes: usize) -> Span {
+    Span { offset_words: offset_bytes / WORD_BYTES, len_words: len_bytes / WORD_BYTES }
+}
+
+/// Whether a message found room. What is put here was encoded into at most a message, so one that is too
+/// long cannot be, and is skipped if it is.
+fn pushed(result: Result<(), PushError>) -> Result<bool, LinkError> {
+    match result {
+        Ok(()) | Err(PushError::TooLong { .. }) => Ok(true),
+        Err(PushError::Full) => Ok(false),
+        Err(PushError::Corrupt(_)) => Err(LinkError::Corrupt),
+    }
 }
 
 fn handshake(

@@ -1,8 +1,8 @@
 //! Admit: what may be opened, cheapest check first. Nothing changes here but the books of budgets.
 //!
-//! Reads: session, room epoch, grant word, replay window, budgets. Sets: `index`. Verdicts: `revoked`,
-//! `grant_expired`, `no_right`, `foreign_app`, `foreign_room`, `replay`, `too_old`, `failure_budget`,
-//! `app_packets`, `app_bytes`.
+//! Reads: session, room epoch, grant word, replay window, budgets. Sets: `index`. Verdicts: `no_keys`,
+//! `revoked`, `grant_expired`, `no_right`, `foreign_app`, `foreign_room`, `replay`, `too_old`,
+//! `failure_budget`, `app_packets`, `app_bytes`.
 
 use proto::{DropReason, GrantRefusal};
 use srtp::{PacketIndex, Provider, Replay, RocState};
@@ -38,6 +38,9 @@ fn admit_one<P: Provider>(
     bytes: &[u8],
 ) -> Result<(), DropReason> {
     let session = &shard.sessions[work.session[i] as usize];
+    if !session.has_keys {
+        return Err(DropReason::NoKeys);
+    }
     let room = &shard.rooms[session.room];
     if room.app != session.app {
         return Err(DropReason::ForeignApp);

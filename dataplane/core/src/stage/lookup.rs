@@ -2,8 +2,10 @@
 //! that exactly one open session declared, within a budget per source. In a session that learns SSRCs,
 //! the header of an unknown one tells its stream (`demux`).
 //!
-//! Reads: addresses and SSRC. Sets: `session`, `publication`, `ingress`, `role`, `unknown_source`. Verdicts: `no_session`,
-//! `unknown_ssrc`, `revoked`, `source_budget`, `not_served`.
+//! STUN and DTLS are looked up by the remote endpoint alone; the next stage goes on with them.
+//!
+//! Reads: addresses and SSRC. Sets: `session`, `publication`, `ingress`, `role`, `unknown_source`.
+//! Verdicts: `no_session`, `unknown_ssrc`, `revoked`, `source_budget`, `not_served`.
 
 use std::hash::{Hash, Hasher};
 
@@ -13,7 +15,7 @@ use srtp::Provider;
 
 use super::demux::demux;
 use super::{Kind, Verdict, Work};
-use crate::limits::{SOURCE_ATTEMPTS, SOURCE_BUCKETS};
+use crate::limits::{CONSENT, SOURCE_ATTEMPTS, SOURCE_BUCKETS};
 use crate::policer::Rate;
 use crate::session::State;
 use crate::shard::Shard;
@@ -37,8 +39,8 @@ pub fn lookup<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Wo
                 let ssrc = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("classified"));
                 by_ssrc(shard, now, work, i, by_path, (ssrc, bytes), remote)
             }
-            _ if by_path.is_some() => Verdict::Drop(DropReason::NotServed),
-            _ => Verdict::Drop(DropReason::NoSession),
+            Kind::Stun => by_check(shard, now, work, i, by_path),
+            _ => by_handshake(shard, work, i, by_path),
         };
         work.verdict[i] = verdict;
     }
@@ -94,6 +96,48 @@ fn by_ssrc<P: Provider>(
         Declarer::Closed => Verdict::Drop(DropReason::Revoked),
         Declarer::NoneOrMany if by_path.is_some() => Verdict::Drop(DropReason::UnknownSsrc),
         Declarer::NoneOrMany => Verdict::Drop(DropReason::NoSession),
+    }
+}
+
+/// A connectivity check goes on even from an unknown address: its user name says whose it is. One from
+/// the address of a peer without ICE ends here, unless that peer has long been silent.
+fn by_check<P: Provider>(
+    shard: &Shard<P>,
+    now: Now,
+    work: &mut Work,
+    i: usize,
+    by_path: Option<u32>,
+) -> Verdict {
+    let Some(index) = by_path else { return Verdict::Next };
+    let session = &shard.sessions[index as usize];
+    if !session.is_open() {
+        return Verdict::Next;
+    }
+    if session.has_ice {
+        work.session[i] = index;
+        return Verdict::Next;
+    }
+    match now.mono.since(session.heard.max(session.opened)) < CONSENT {
+        true => Verdict::Drop(DropReason::NotServed),
+        false => Verdict::Next,
+    }
+}
+
+/// DTLS is taken from validated paths only: whoever races the peer with a ClientHello of its own comes from
+/// somewhere else.
+fn by_handshake<P: Provider>(
+    shard: &Shard<P>,
+    work: &mut Work,
+    i: usize,
+    by_path: Option<u32>,
+) -> Verdict {
+    let Some(index) = by_path else { return Verdict::Drop(DropReason::NoSession) };
+    let session = &shard.sessions[index as usize];
+    work.session[i] = index;
+    match session.state {
+        State::Closed(_) => Verdict::Drop(DropReason::Revoked),
+        _ if session.has_ice => Verdict::Next,
+        _ => Verdict::Drop(DropReason::NotServed),
     }
 }
 

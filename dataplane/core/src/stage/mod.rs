@@ -8,6 +8,7 @@ mod admit;
 mod classify;
 mod demux;
 mod feedback;
+mod ice;
 mod inspect;
 mod lookup;
 mod open;
@@ -18,6 +19,7 @@ mod seal;
 pub use admit::admit;
 pub use classify::classify;
 pub use feedback::feedback;
+pub use ice::ice;
 pub use inspect::inspect;
 pub use lookup::lookup;
 pub use open::open;
@@ -43,6 +45,8 @@ pub enum Verdict {
     Done,
     /// At least one copy left.
     Forwarded,
+    /// The control plane has it.
+    Punt,
     /// It ends here, counted.
     Drop(DropReason),
 }
@@ -148,6 +152,7 @@ pub fn account<P: Provider, I: Io>(
     for verdict in &work.verdict[..work.len] {
         match verdict {
             Verdict::Forwarded => counters.forwarded += 1,
+            Verdict::Punt => counters.punted += 1,
             Verdict::Next | Verdict::Done => counters.done += 1,
             Verdict::Drop(reason) => counters.drops[*reason as usize] += 1,
         }

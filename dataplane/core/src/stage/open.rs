@@ -150,9 +150,14 @@ pub(super) fn authentic<P: Provider>(
     settle_path(shard, now, index, path);
 }
 
-/// Keeps the path alive, or moves it when the old one has been silent long enough.
+/// Keeps the path alive, or moves it when the old one has been silent long enough. With ICE only checks
+/// move paths.
 fn settle_path<P: Provider>(shard: &mut Shard<P>, now: Now, index: u32, path: Path) {
     let session = &mut shard.sessions[index as usize];
+    if session.has_ice {
+        super::ice::heard(shard, now, index, path);
+        return;
+    }
     if session.path.remote == path.remote {
         session.path.local = path.local;
         session.heard = now.mono;

@@ -284,9 +284,7 @@ fn decide<P: Provider, I: Io>(
     if session.room != media.room {
         return Err(DropReason::ForeignRoom);
     }
-    if !session.has_path() {
-        return Err(DropReason::NoPath);
-    }
+    session.may_send()?;
     let tag_len = crate::commands::profile(session.profile).rtp_tag_len();
     let slot = &mut shard.slots[entry.slot];
     let starts = !slot.munger.is_running();

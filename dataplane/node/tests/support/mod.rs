@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod bed;
 pub mod control;
 pub mod process;
 pub mod room;
