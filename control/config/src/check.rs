@@ -301,7 +301,8 @@ fn control(c: &mut Checker<'_>, raw: &RawControl, workers: &Workers) -> Control 
         Some(_) => None,
         None => workers.group.clone(),
     });
-    Control { listen: listen_on, admin_listen, tls, user, group }
+    let demo = raw.demo.as_ref().is_some_and(|demo| *demo.get_ref());
+    Control { listen: listen_on, admin_listen, tls, demo, user, group }
 }
 
 fn sdes(c: &mut Checker<'_>, raw: &RawSdes) -> Vec<Cidr> {
@@ -424,6 +425,11 @@ fn across(c: &mut Checker<'_>, raw: &RawConfig, node: &Node, port: &Port, contro
             let allowed = "an address of another interface, or \"unix:/path\"";
             c.refuse(value.as_ref().map(Spanned::span), key, what, allowed);
         }
+    }
+    if let Some(page) = raw.control.demo.as_ref().filter(|page| *page.get_ref())
+        && node.environment == Environment::Production
+    {
+        c.warn(Some(page.span()), "control.demo", "the demo page is served in production");
     }
     let demo = raw.app.iter().find_map(|app| app.get_ref().demo.as_ref().filter(|d| *d.get_ref()));
     if let Some(demo) = demo.filter(|_| !control.listen.is_local()) {

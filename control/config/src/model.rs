@@ -208,6 +208,8 @@ pub struct Control {
     pub admin_listen: Listen,
     /// Always there when a listener can be reached from other hosts.
     pub tls: Option<Tls>,
+    /// The demo page is served under `/demo/` of the signalling listener.
+    pub demo: bool,
     /// The control daemon runs as this user when the supervisor is root.
     pub user: Option<String>,
     /// The control daemon runs as this group; the user's own when it is not set.

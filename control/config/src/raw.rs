@@ -70,6 +70,7 @@ pub(crate) struct RawControl {
     pub(crate) admin_listen: Text,
     pub(crate) tls_cert: Text,
     pub(crate) tls_key: Text,
+    pub(crate) demo: Option<Spanned<bool>>,
     pub(crate) user: Text,
     pub(crate) group: Text,
 }

@@ -278,3 +278,16 @@ fn nobody_can_join_without_an_app_and_is_told() {
     assert_eq!(default.control.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(default.run_dir(), default_run_dir());
 }
+
+#[test]
+fn the_demo_page_is_off_unless_asked_for_and_told_in_production() {
+    let control = "[control]\ndemo = true\n";
+    let app = "[[app]]\nsdkappid = 1\nsecret_files = [\"s\"]\n";
+    let of = |head: &str, control: &str| parse(&format!("{head}{control}{app}"));
+    assert!(!of("", "").control.demo);
+    let development = of("", control);
+    assert!(development.control.demo && development.warnings.is_empty());
+    let production = of("[node]\nenvironment = \"production\"\n", control);
+    assert!(production.control.demo);
+    assert!(production.warnings[0].to_string().contains("control.demo: warning: the demo page"));
+}

@@ -19,6 +19,7 @@ use crate::admin::audit::Audit;
 use crate::api::rates::Rates;
 use crate::api::server::{self, Server};
 use crate::api::{self, Api, AppAccess};
+use crate::demo;
 use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
 use crate::export::{Metrics, loads};
 use crate::limits::SOURCE_SWEEP;
@@ -118,7 +119,11 @@ impl Daemon {
             log: LogLimit::default(),
         });
         let control = &config.control;
-        let signalling = Server::bind(&control.listen, tls.clone(), api::router(Arc::clone(&api)))
+        let mut router = api::router(Arc::clone(&api));
+        if control.demo {
+            router = router.merge(demo::router());
+        }
+        let signalling = Server::bind(&control.listen, tls.clone(), router)
             .await
             .with_context(|| format!("control.listen {}", control.listen))?;
         let tls = tls.filter(|_| !control.admin_listen.is_local());

@@ -10,6 +10,7 @@
 //! | [`directory`] | apps, rooms, members, sessions and all numbers; pure, no I/O |
 //! | [`link`] | the rings to the data plane, its restarts and ours |
 //! | [`api`] | WHIP and WHEP over HTTP, health and metrics |
+//! | [`demo`] | a page to try it out with a browser |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
 //! Start reading at [`daemon::Daemon::start`].
@@ -18,6 +19,7 @@
 pub mod admin;
 pub mod api;
 pub mod daemon;
+pub mod demo;
 pub mod directory;
 pub mod export;
 pub mod limits;
