@@ -133,6 +133,11 @@ pub const PEER_IP: &str = "198.18.7.1";
 /// The peers' IPv6 address.
 pub const PEER_IP6: &str = "2001:db8:7::1";
 
+/// The node's address on the management cable of a [`Lab`].
+pub const NODE_MANAGE_IP: &str = "198.18.8.2";
+/// The peers' address on it.
+pub const PEER_MANAGE_IP: &str = "198.18.8.1";
+
 /// Two namespaces with a veth pair: `media0` for the node's port, `peer0` with addresses for ordinary
 /// sockets. Offloads stay as the kernel has them: the checksums of what a peer sends are partial.
 #[derive(Debug)]
@@ -163,10 +168,65 @@ impl Lab {
         self.peers.ip(&format!("addr add {PEER_IP6}/64 dev {interface} nodad"));
     }
 
+    /// Lays a second cable, with addresses of the kernel's at both ends: HTTPS needs one, because a DPDK
+    /// port swallows its interface. Media cannot take it.
+    pub fn manage(&self) {
+        let peers = &self.peers.name;
+        self.node.ip(&format!("link add manage0 type veth peer name manage1 netns {peers}"));
+        let ends =
+            [(&self.node, "manage0", NODE_MANAGE_IP), (&self.peers, "manage1", PEER_MANAGE_IP)];
+        for (ns, interface, address) in ends {
+            let _ =
+                ns.exec(&["sysctl", "-qw", &format!("net.ipv6.conf.{interface}.disable_ipv6=1")]);
+            ns.ip(&format!("addr add {address}/24 dev {interface}"));
+            ns.ip(&format!("link set {interface} up"));
+        }
+        // Browsers try every pair of addresses.
+        self.peers.ip(&format!("rule add from {PEER_MANAGE_IP} to {NODE_IP}/24 unreachable"));
+    }
+
+    /// Loses `percent` of the UDP datagrams on the media cable, each way, until [`Loss`] goes.
+    pub fn lose(&self, percent: u32) -> Loss<'_> {
+        let chain = |hook: &str| {
+            format!(
+                "chain {hook} {{ type filter hook {hook} device \"peer0\" priority 0;\n\
+                 meta l4proto udp numgen random mod 100 < {percent} counter drop\n}}\n"
+            )
+        };
+        let rules = format!("table netdev loss {{\n{}{}}}", chain("ingress"), chain("egress"));
+        self.peers.exec(&["nft", &rules]).unwrap_or_else(|why| panic!("{why}"));
+        Loss { lab: self }
+    }
+
     /// Gives the node's addresses to the kernel, for ports that are made of its sockets.
     pub fn kernel_owns_the_nodes_end(&self) {
         let _ = self.node.exec(&["sysctl", "-qw", "net.ipv6.conf.media0.disable_ipv6=0"]);
         self.node.ip(&format!("addr add {NODE_IP}/24 dev media0"));
         self.node.ip(&format!("addr add {NODE_IP6}/64 dev media0 nodad"));
+    }
+}
+
+/// Loss on the media cable.
+#[derive(Debug)]
+pub struct Loss<'a> {
+    lab: &'a Lab,
+}
+
+impl Loss<'_> {
+    /// Datagrams lost so far: towards the peers, and from them.
+    pub fn lost(&self) -> (u64, u64) {
+        let text = self.lab.peers.exec(&["nft", "list", "table", "netdev", "loss"]);
+        let text = text.unwrap_or_else(|why| panic!("{why}"));
+        let mut counts = text.split("counter packets ").skip(1).map(|rest| {
+            let number = rest.split(' ').next().unwrap_or_default();
+            number.parse().unwrap_or_else(|_| panic!("nft said: {text}"))
+        });
+        (counts.next().expect("one chain in"), counts.next().expect("one chain out"))
+    }
+}
+
+impl Drop for Loss<'_> {
+    fn drop(&mut self) {
+        let _ = self.lab.peers.exec(&["nft", "delete", "table", "netdev", "loss"]);
     }
 }

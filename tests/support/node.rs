@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,11 +13,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use serde_json::Value;
 
-use crate::netns::{NetNs, skip};
+use crate::netns::{NODE_MANAGE_IP, NetNs, run, skip};
 use crate::sdes::Api;
 
 /// How long a node may take to come up or go down.
 const NODE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Where a node with HTTPS listens.
+const HTTPS_PORT: u16 = 8443;
 /// The app of every node here.
 pub const APP: u32 = 1_400_000_001;
 
@@ -49,6 +51,8 @@ pub struct NodeConfig {
     pub workers: String,
     /// The user that both processes become.
     pub user: Option<&'static str>,
+    /// HTTPS on the management cable with the demo page, instead of a Unix socket.
+    pub https: bool,
     /// Whole sections behind the others.
     pub more: String,
 }
@@ -60,11 +64,18 @@ impl NodeConfig {
             "udp" | "uring" => format!("type = \"{device}\"\n"),
             device => format!("type = \"dpdk\"\ndevice = \"{device}\"\n"),
         };
-        NodeConfig { port, workers: String::new(), user: None, more: String::new() }
+        NodeConfig { port, workers: String::new(), user: None, https: false, more: String::new() }
     }
 
     fn text(&self, dir: &Path) -> String {
         let dir = dir.display();
+        let signalling = match self.https {
+            true => format!(
+                "listen = \"{NODE_MANAGE_IP}:{HTTPS_PORT}\"\ntls_cert = \"{dir}/cert.pem\"\n\
+                 tls_key = \"{dir}/key.pem\"\ndemo = true"
+            ),
+            false => format!("listen = \"unix:{dir}/http.sock\""),
+        };
         let mut text =
             format!("[node]\nname = \"test\"\nrun_dir = \"{dir}/run\"\n[port]\n{}", self.port);
         if !self.port.contains("addresses") {
@@ -72,7 +83,7 @@ impl NodeConfig {
         }
         write!(
             text,
-            "[workers]\n{}\n{}\n[control]\nlisten = \"unix:{dir}/http.sock\"\n\
+            "[workers]\n{}\n{}\n[control]\n{signalling}\n\
              [sdes]\nallow = [\"198.18.7.0/24\", \"2001:db8:7::/64\"]\n{}\n\
              [[app]]\nsdkappid = {APP}\nsecret_files = [\"{dir}/secret\"]\n",
             self.workers,
@@ -113,6 +124,9 @@ impl Node {
             // The control daemon makes its HTTP socket here.
             chown(&dir, Some(user.uid.as_raw()), None).expect("root may give files away");
         }
+        if config.https {
+            certificate(&dir);
+        }
         write(&dir.join("node.toml"), &config.text(&dir), 0o644);
         let log = File::create(dir.join("log")).expect("a log");
         let mut command = ns.command(programs.join("roomlane").as_os_str());
@@ -144,6 +158,11 @@ impl Node {
     /// Everything it has written so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Signalling and demo page over HTTPS.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{NODE_MANAGE_IP}:{HTTPS_PORT}{path}")
     }
 
     /// Where peers ask.
@@ -228,6 +247,20 @@ impl Drop for Node {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A certificate and key for this node alone.
+fn certificate(dir: &Path) {
+    let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (key, cert, name) =
+        (at("key.pem"), at("cert.pem"), format!("subjectAltName=IP:{NODE_MANAGE_IP}"));
+    let kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+    let about = ["-days", "2", "-subj", "/CN=roomlane-test", "-addext", &name];
+    let files = ["-keyout", &key, "-out", &cert];
+    let words = [&["openssl"][..], &kind, &about, &files].concat();
+    run(&words).unwrap_or_else(|why| panic!("{why}"));
+    let owner_only = std::fs::Permissions::from_mode(0o400);
+    std::fs::set_permissions(&key, owner_only).expect("it is ours");
 }
 
 fn write(path: &Path, text: &str, mode: u32) {

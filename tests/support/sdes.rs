@@ -52,12 +52,15 @@ pub struct Tokens {
     pub room: String,
     /// For how long, in seconds from now.
     pub lifetime_s: u64,
+    /// What is allowed.
+    pub privileges: Privileges,
 }
 
 impl Tokens {
     /// For an hour.
     pub fn new(room: &str, user: &str) -> Tokens {
-        Tokens { user: user.to_owned(), room: room.to_owned(), lifetime_s: 3600 }
+        let (user, room) = (user.to_owned(), room.to_owned());
+        Tokens { user, room, lifetime_s: 3600, privileges: Privileges::ALL }
     }
 }
 
@@ -69,15 +72,21 @@ impl Api {
 
     /// `Bearer <UserSig>.<PrivateMapKey>`.
     pub fn bearer(&self, tokens: &Tokens) -> String {
+        let (sig, key) = self.tokens(tokens);
+        format!("Bearer {sig}.{key}")
+    }
+
+    /// UserSig and PrivateMapKey.
+    pub fn tokens(&self, tokens: &Tokens) -> (String, String) {
         let secret = Secret::from_file_content(self.secret.as_bytes()).expect("a secret");
         let user = UserId::new(&tokens.user).expect("a user id");
         let room = RoomId::text(&tokens.room).expect("a room");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let life = tokens.lifetime_s;
         let sig = make_user_sig(self.app, &secret, &user, now, life).expect("a token");
-        let all = Privileges::ALL;
-        let key = make_private_map_key(self.app, &secret, &user, &room, all, now, life);
-        format!("Bearer {sig}.{}", key.expect("a token"))
+        let rights = tokens.privileges;
+        let key = make_private_map_key(self.app, &secret, &user, &room, rights, now, life);
+        (sig, key.expect("a token"))
     }
 
     /// One request; the connection is closed behind it.

@@ -99,7 +99,7 @@ fn walk(root: &Path) -> Vec<String> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
             let hidden = name.starts_with('.') && name != ".ci" && name != ".gitignore";
-            if hidden || name == "target" {
+            if hidden || name == "target" || name == "node_modules" {
                 continue;
             }
             match entry.file_type() {
