@@ -30,6 +30,9 @@ use crate::signalling::address::MediaAddresses;
 
 /// How often the shards' load is measured.
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the certificate for DTLS is valid. Browsers look at its fingerprint only, and each start
+/// makes a new one.
+const CERTIFICATE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The audit file's name.
 const AUDIT_FILE: &str = "audit.jsonl";
 
@@ -110,8 +113,10 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new(run_dir.clone())?);
         let apps = apps(config)?;
         let shares: Vec<_> = apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
+        let identity = Arc::new(dtls::Identity::generate(CERTIFICATE_VALID, unix_s)?);
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
+            identity,
             rates: Rates::new(config.limits.source_joins_per_s, shares),
             apps,
             skew_s: u64::from(config.token_skew_s),

@@ -8,6 +8,8 @@ pub const OFFER_BYTES_MAX: usize = 64 * 1024;
 pub const SECTIONS_MAX: usize = 16;
 /// Longest identification of an m-section (`a=mid`), in bytes.
 pub const MID_BYTES_MAX: usize = 32;
+/// Fingerprints that one peer may announce for its certificate.
+pub const FINGERPRINTS_MAX: usize = 4;
 /// Longest `a=fmtp` value that an answer repeats, in bytes.
 pub const FMTP_BYTES_MAX: usize = 512;
 /// Subscribing resources one user may have in one room.

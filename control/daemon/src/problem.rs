@@ -50,7 +50,15 @@ codes! {
     MethodNotAllowed 405 "method_not_allowed" "The path does not serve this method.";
     RtcpMuxRequired 406 "rtcp_mux_required" "An m-section lacks a=rtcp-mux.";
     EncryptionRequired 406 "encryption_required" "An m-section offers media without encryption.";
-    DtlsNotSupported 406 "dtls_not_supported" "The offer wants DTLS-SRTP; this node takes RTP/SAVP with a=crypto.";
+    TransportNotSupported 406 "transport_not_supported" "An m-section names a transport that the node does not speak.";
+    MixedSecurity 406 "mixed_security" "The offer has m-sections with a=crypto and m-sections with DTLS.";
+    BundleRequired 406 "bundle_required" "Several m-sections with DTLS are not one BUNDLE group.";
+    BundleMismatch 406 "bundle_mismatch" "M-sections of one BUNDLE group disagree about certificate or DTLS role.";
+    MidRequired 406 "mid_required" "An m-section with DTLS has no a=mid of at most 16 bytes.";
+    IceRequired 406 "ice_required" "An m-section with DTLS has no a=ice-ufrag and a=ice-pwd.";
+    FingerprintNotAcceptable 406 "fingerprint_not_acceptable" "An m-section has no a=fingerprint of SHA-256, SHA-384 or SHA-512, or too many.";
+    SetupNotAcceptable 406 "setup_not_acceptable" "An m-section has no a=setup of actpass or active; the node is passive.";
+    TooManySections 406 "too_many_sections" "The offer publishes more than eight streams.";
     CryptoNotAcceptable 406 "crypto_not_acceptable" "An m-section has no a=crypto line that the node accepts.";
     DirectionNotAcceptable 406 "direction_not_acceptable" "An m-section has a direction that does not fit the resource.";
     SsrcRequired 406 "ssrc_required" "A publishing m-section declares no a=ssrc.";

@@ -21,7 +21,7 @@ use crate::limits::OFFER_BYTES_MAX;
 use crate::mask;
 use crate::problem::{Code, Problem};
 use crate::signalling::answer::Answer;
-use crate::signalling::{Role, Stream, offer};
+use crate::signalling::{Role, Stream, Terms, offer};
 
 /// What a path segment keeps as it is (RFC 3986 unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -34,6 +34,7 @@ struct JoinQuery {
     #[serde(default)]
     stream: StreamName,
     publisher: Option<String>,
+    substream: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -70,6 +71,10 @@ impl JoinQuery {
             StreamName::Main => Stream::Main,
             StreamName::Substream => Stream::Substream,
         }
+    }
+
+    fn terms(&self, role: Role) -> Terms<'_> {
+        Terms { role, stream: self.stream(), substream: self.substream.as_deref() }
     }
 
     fn publisher(&self) -> Result<Option<UserId>, Problem> {
@@ -136,15 +141,16 @@ async fn prepare(
     let Path((app_text, room_text)) = path.map_err(|_| Code::PathInvalid)?;
     let (app, access) = find_app(api, &app_text)?;
     check_content_type(&parts.headers)?;
-    let query: JoinQuery = Query::try_from_uri(&parts.uri)
-        .map(|Query(query)| query)
-        .map_err(|_| Code::QueryInvalid.because("known: room_type, stream, publisher"))?;
+    let query: JoinQuery =
+        Query::try_from_uri(&parts.uri).map(|Query(query)| query).map_err(|_| {
+            Code::QueryInvalid.because("known: room_type, stream, substream, publisher")
+        })?;
     let room = query.room(&room_text)?;
     let publisher = query.publisher()?;
     let access = verify(api, access, &parts.headers, &room, peer)?;
     api.rates.spend_app(app)?;
     let body = read_body(&parts.headers, body).await?;
-    let offer = offer::parse(&body, role, query.stream())?;
+    let offer = offer::parse(&body, query.terms(role))?;
     Ok(Ready { app, room, room_text, access, query, publisher, offer, peer })
 }
 
@@ -165,8 +171,10 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
     let origin = joined.sessions.first().map_or(0, |session| session.0);
     let answer = Answer {
         role,
-        sections: &ready.offer.sections,
+        offer: &ready.offer,
         granted: &joined.granted,
+        ice: joined.ice.as_ref(),
+        fingerprint: api.identity.fingerprint(),
         origin,
         cname: &joined.cname,
     };
@@ -212,7 +220,7 @@ pub async fn renew(
     api.rates.spend_app(view.key.app.0)?;
     if let Some(expected) = parts.headers.get(header::IF_MATCH)
         && expected.as_bytes() != b"*"
-        && expected.as_bytes() != view.etag.as_bytes()
+        && !expected.to_str().is_ok_and(|etag| api.hub.has_etag(id, etag))
     {
         return Err(Code::PreconditionFailed.into());
     }

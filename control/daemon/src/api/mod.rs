@@ -43,6 +43,8 @@ pub struct AppAccess {
 pub struct Api {
     /// Where joins go.
     pub hub: Arc<Hub>,
+    /// Our certificate for DTLS.
+    pub identity: Arc<dtls::Identity>,
     /// Tenants.
     pub apps: HashMap<u32, AppAccess>,
     /// Seconds by which a token's clock may differ from ours.

@@ -2,36 +2,23 @@
 //! again. Keys are not in it: they never come back up.
 
 use proto::command::BLOB_MAX;
-use proto::{Endpoint, List, MemberNo, PublicationSpec, SdkAppId, codec};
+use proto::{Endpoint, List, MemberNo, SdkAppId, codec};
 use token::{RoomId, UserId};
 
 use crate::directory::ids::ResourceId;
 use crate::signalling::{Role, Stream};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const PUBLISHES: u8 = 1;
 const SUBSTREAM: u8 = 2;
 const NUMBER_ROOM: u8 = 4;
+const ICE: u8 = 8;
 
 type Text<const N: usize> = List<u8, N>;
 
-/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher and its number, remote
-/// address, our SSRC, our RTCP SSRC, publication.
-type Wire = (
-    u8,
-    u32,
-    [u8; 16],
-    u32,
-    u8,
-    Text<32>,
-    Text<64>,
-    Text<32>,
-    u64,
-    Endpoint,
-    u32,
-    u32,
-    List<PublicationSpec, 1>,
-);
+/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher and its
+/// number, remote address, our RTCP SSRC.
+type Wire = (u8, u32, [u8; 16], u32, u8, Text<32>, Text<64>, Text<32>, u64, Endpoint, u32);
 
 /// One session's part of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +33,8 @@ pub struct Blob {
     pub role: Role,
     /// Main or substream.
     pub stream: Stream,
+    /// Its transport has ICE.
+    pub is_ice: bool,
     /// Whose it is.
     pub user: UserId,
     /// Where.
@@ -54,12 +43,8 @@ pub struct Blob {
     pub publisher: Option<(UserId, MemberNo)>,
     /// The signalled media address.
     pub remote: Endpoint,
-    /// The slot's SSRC, zero for none.
-    pub ssrc: u32,
     /// Our RTCP SSRC.
     pub rtcp_ssrc: u32,
-    /// What it publishes.
-    pub publication: Option<PublicationSpec>,
 }
 
 fn text<const N: usize>(value: &str) -> Text<N> {
@@ -79,24 +64,19 @@ impl Blob {
             Some((user, no)) => (user.as_str(), no.0),
             None => ("", 0),
         };
-        let mut publication = List::default();
-        if let Some(spec) = self.publication {
-            publication.push(spec);
-        }
+        let ice = if self.is_ice { ICE } else { 0 };
         let wire: Wire = (
             VERSION,
             self.app.0,
             self.resource.0,
             self.number,
-            number_room | publishes | substream,
+            number_room | publishes | substream | ice,
             text(self.user.as_str()),
             text(&room),
             text(publisher),
             publisher_no,
             self.remote,
-            self.ssrc,
             self.rtcp_ssrc,
-            publication,
         );
         let mut bytes = [0; BLOB_MAX];
         let len = codec::encode(&wire, &mut bytes).expect("the longest names fit: see the test");
@@ -108,7 +88,7 @@ impl Blob {
         let wire: Wire = codec::decode(bytes).ok()?;
         let (version, app, resource, number, flags, user, room, publisher, publisher_no, ..) =
             &wire;
-        let (.., remote, ssrc, rtcp_ssrc, publication) = &wire;
+        let (.., remote, rtcp_ssrc) = &wire;
         let room = std::str::from_utf8(room).ok()?;
         let room = match flags & NUMBER_ROOM {
             0 => RoomId::text(room),
@@ -125,47 +105,33 @@ impl Blob {
             number: *number,
             role: if flags & PUBLISHES != 0 { Role::Publish } else { Role::Subscribe },
             stream: if flags & SUBSTREAM != 0 { Stream::Substream } else { Stream::Main },
+            is_ice: flags & ICE != 0,
             user: user_of(user)?,
             room: room.ok()?,
             publisher,
             remote: *remote,
-            ssrc: *ssrc,
             rtcp_ssrc: *rtcp_ssrc,
-            publication: publication.first().copied(),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proto::command::EXTENSIONS_MAX;
-    use proto::{Extension, ExtensionId, PublicationNo};
-
     use super::*;
 
     fn longest() -> Blob {
-        let extension = ExtensionId { extension: Extension::VideoLayersAllocation, id: 14 };
         Blob {
             app: SdkAppId(u32::MAX),
             resource: ResourceId([255; 16]),
             number: u32::MAX,
             role: Role::Publish,
             stream: Stream::Substream,
+            is_ice: true,
             user: UserId::new(&"u".repeat(32)).unwrap(),
             room: RoomId::text(&"r".repeat(64)).unwrap(),
             publisher: Some((UserId::new(&"p".repeat(32)).unwrap(), MemberNo(u64::MAX))),
             remote: Endpoint { ip: [255; 16], port: u16::MAX },
-            ssrc: u32::MAX,
             rtcp_ssrc: u32::MAX,
-            publication: Some(PublicationSpec {
-                publication: PublicationNo(u32::MAX),
-                ssrc: u32::MAX,
-                codec: proto::CodecId(u16::MAX),
-                payload_type: 127,
-                clock_rate: u32::MAX,
-                extensions: List::from_slice(&[extension; EXTENSIONS_MAX]).unwrap(),
-                ..Default::default()
-            }),
         }
     }
 

@@ -1,25 +1,25 @@
 //! Joining: everything that can be refused first, then numbers, keys and orders.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use proto::command::{EXTENSIONS_MAX, SLOT_CODECS_MAX};
 use proto::{
-    CloseReason, Command, Endpoint, ExtensionId, GrantWord, KeyMaterial, List, MediaKind, MemberNo,
-    OpenSession, Privileges, PublicationNo, PublicationSpec, RoomNo, SdkAppId, SessionId, ShardId,
-    SlotCodec, SlotSpec,
+    CloseReason, Command, Endpoint, GrantWord, MediaKind, MemberNo, OpenSession, Privileges,
+    PublicationSpec, RoomNo, SdkAppId, SessionId, ShardId,
 };
 use token::{RoomId, UserId};
-use zeroize::Zeroizing;
 
 use super::blob::Blob;
+use super::ice::IceState;
 use super::ids::{fresh, random};
 use super::orders::{Desired, wipe};
-use super::{Directory, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, etag};
+use super::{
+    Directory, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, Slot, specs,
+};
 use crate::limits::SUBSCRIPTIONS_PER_MEMBER;
 use crate::mask;
 use crate::problem::{Code, Problem};
-use crate::signalling::answer::Granted;
-use crate::signalling::{Offer, Role, SectionOffer, Stream, sdes};
+use crate::signalling::answer::{Granted, GrantedIce};
+use crate::signalling::{Offer, Role, SectionOffer, Security, Stream, sdes};
 
 /// Somebody with valid tokens and a readable offer.
 pub struct JoinRequest<'a> {
@@ -54,6 +54,8 @@ pub struct Joined {
     pub etag: String,
     /// One per served section.
     pub granted: Vec<Granted>,
+    /// Our side of ICE, where the offer has a bundle.
+    pub ice: Option<GrantedIce>,
     /// Its sessions, in the order of the sections.
     pub sessions: Vec<SessionId>,
     /// For `a=ssrc`.
@@ -68,6 +70,7 @@ struct Plan {
     /// The user's earlier resource of the same kind.
     replaced: Option<ResourceId>,
     shard: ShardId,
+    /// Per session, where the peer named one.
     remotes: Vec<Endpoint>,
 }
 
@@ -160,9 +163,10 @@ impl Directory {
     fn place(&self, request: &JoinRequest<'_>, room: Option<&Room>) -> Option<ShardId> {
         let Some(room) = room else { return self.least_loaded(None) };
         let limit = self.settings.room_sessions_per_shard;
+        let wanted = request.offer.sessions().len();
         let has_place = |shard: ShardId| {
             room.presence.get(&shard).copied().unwrap_or(0) < limit
-                && self.shards[shard.0 as usize].slots.vacant() >= request.offer.served().count()
+                && self.shards[shard.0 as usize].slots.vacant() >= wanted
         };
         if request.role == Role::Publish || has_place(room.home) {
             return Some(room.home);
@@ -182,7 +186,7 @@ impl Directory {
         shard: ShardId,
         room: Option<&Room>,
     ) -> Result<(), Problem> {
-        let wanted = request.offer.served().count();
+        let wanted = request.offer.sessions().len();
         let place = &self.shards[shard.0 as usize];
         if place.slots.vacant() < wanted {
             return Err(Code::NodeFull.into());
@@ -205,20 +209,27 @@ impl Directory {
         shard: ShardId,
         replaced: Option<ResourceId>,
     ) -> Result<Vec<Endpoint>, Problem> {
+        if request.offer.bundle.is_some() {
+            if self.candidates(shard).is_empty() {
+                return Err(Code::MediaAddressNotAllowed
+                    .because("the node has no media address that it could tell"));
+            }
+            return Ok(vec![Endpoint::default()]);
+        }
         let mut remotes: Vec<Endpoint> = Vec::new();
         for section in request.offer.served() {
+            let Security::Sdes { ip, port, .. } = section.security else { continue };
             // The discard port tells nothing but the address, which must be fit all the same.
-            let port = section.port.unwrap_or(9);
             let remote = self
                 .settings
                 .media
-                .judge(section.ip, port, request.client)
+                .judge(ip, port.unwrap_or(9), request.client)
                 .ok_or(Code::MediaAddressNotAllowed)?;
-            if self.local(section.ip, shard).is_none() {
+            if self.local(ip, shard).is_none() {
                 return Err(Code::MediaAddressNotAllowed
                     .because("the node has no media address of this family"));
             }
-            let remote = if section.port.is_some() { remote } else { Endpoint::default() };
+            let remote = if port.is_some() { remote } else { Endpoint::default() };
             let holder = self.remotes.get(&remote).and_then(|session| self.resource_of(*session));
             let is_held = holder.is_some() && holder != replaced;
             if !remote.is_unset() && (is_held || remotes.contains(&remote)) {
@@ -229,9 +240,16 @@ impl Directory {
         Ok(remotes)
     }
 
-    fn local(&self, peer: IpAddr, shard: ShardId) -> Option<(Endpoint, std::net::SocketAddr)> {
-        let port = self.settings.udp_base.checked_add(u16::from(shard.0))?;
-        self.settings.media.local(peer, port)
+    fn port_of(&self, shard: ShardId) -> Option<u16> {
+        self.settings.udp_base.checked_add(u16::from(shard.0))
+    }
+
+    pub(super) fn candidates(&self, shard: ShardId) -> Vec<SocketAddr> {
+        self.port_of(shard).map_or_else(Vec::new, |port| self.settings.media.candidates(port))
+    }
+
+    fn local(&self, peer: IpAddr, shard: ShardId) -> Option<(Endpoint, SocketAddr)> {
+        self.settings.media.local(peer, self.port_of(shard)?)
     }
 
     fn carry_out(&mut self, request: &JoinRequest<'_>, plan: Plan, orders: &mut Orders) -> Joined {
@@ -269,19 +287,23 @@ impl Directory {
                 sessions: Vec::new(),
                 opening: 0,
                 grant,
+                ice: None,
             },
         );
         self.enter_shard(no, shard, orders);
         let context = Context { id, no, number, member, publisher, grant, shard };
         let mut granted = Vec::new();
         let mut sessions = Vec::new();
-        for (section, remote) in request.offer.served().zip(&plan.remotes) {
-            let (session, grant) = self.open_section(request, &context, section, *remote, orders);
-            sessions.push(session);
-            granted.push(grant);
+        let mut ice = None;
+        for (sections, remote) in request.offer.sessions().iter().zip(&plan.remotes) {
+            let opened = self.open_session(request, &context, sections, *remote, orders);
+            sessions.push(opened.session);
+            granted.extend(opened.granted);
+            ice = opened.ice;
         }
         let cname = hex(&random::<8>(&mut *self.entropy));
-        Joined { resource: id, etag: etag(number), granted, sessions, cname }
+        let etag = self.resources.get(&id).map(Resource::etag).unwrap_or_default();
+        Joined { resource: id, etag, granted, ice, sessions, cname }
     }
 
     fn open_room(&mut self, key: RoomKey, home: ShardId) -> RoomNo {
@@ -304,20 +326,18 @@ impl Directory {
         }
     }
 
-    fn open_section(
+    /// Allots and orders the session of one transport, with all its sections.
+    fn open_session(
         &mut self,
         request: &JoinRequest<'_>,
         context: &Context,
-        section: &SectionOffer,
+        sections: &[&SectionOffer],
         remote: Endpoint,
         orders: &mut Orders,
-    ) -> (SessionId, Granted) {
+    ) -> Opened {
         let shard = &mut self.shards[context.shard.0 as usize];
         let session = shard.slots.take().expect("counted in the plan");
         shard.sessions += 1;
-        let (local, told) =
-            self.local(section.ip, context.shard).expect("there was one in the plan");
-        let tx_key = self.make_key(sdes::key_bytes(section.crypto.profile));
         let rtcp_ssrc = fresh(&mut *self.entropy, &mut self.ssrcs);
         let mut open = OpenSession {
             session,
@@ -326,48 +346,84 @@ impl Directory {
             resource: context.number,
             app: request.app,
             grant: context.grant,
-            profile: section.crypto.profile,
-            rx_key: section.crypto.key,
-            tx_key,
-            local,
             remote,
             rtcp_ssrc,
             label: mask::label(&mask::identity(request.user.as_str())),
             ..OpenSession::default()
         };
-        let extensions = extensions(&section.extensions);
-        let (mut ssrc, mut publication) = (0, None);
-        match request.role {
-            Role::Publish => {
-                let spec = self.publication_spec(section, extensions);
-                open.publications.push(spec);
-                publication = Some(spec);
+        let told = self.secure(&mut open, sections[0]);
+        let mut kept = Session {
+            resource: Some(context.id),
+            app: request.app,
+            remote,
+            ssrcs: vec![rtcp_ssrc],
+            publications: Vec::new(),
+            slots: Vec::new(),
+            fingerprints: Vec::new(),
+            desired: None,
+        };
+        let mut granted = Vec::new();
+        for section in sections {
+            let mut own = Granted { local: told, key: open.tx_key, ssrc: rtcp_ssrc, rtx_ssrc: 0 };
+            match request.role {
+                Role::Publish => {
+                    let numbers = &mut self.publications;
+                    let spec = specs::publication(section, &mut *self.entropy, numbers);
+                    kept.publications.push(spec.publication);
+                    open.publications.push(spec);
+                }
+                Role::Subscribe => {
+                    let entropy = &mut *self.entropy;
+                    let slot = specs::slot(section, context.publisher, entropy, &mut self.ssrcs);
+                    kept.ssrcs.extend([slot.ssrc, slot.rtx_ssrc].iter().filter(|ssrc| **ssrc != 0));
+                    kept.slots.push(Slot::of(&slot));
+                    (own.ssrc, own.rtx_ssrc) = (slot.ssrc, slot.rtx_ssrc);
+                    open.slots.push(slot);
+                }
             }
-            Role::Subscribe => {
-                let slot = self.slot_spec(section, extensions, context.publisher);
-                open.slots.push(slot);
-                ssrc = slot.ssrc;
-            }
+            granted.push(own);
         }
-        open.blob = blob(request, context, &open, publication).encode();
-        let desired = Some(Desired::new(&open));
+        open.blob = blob(request, context, &open).encode();
+        let ice = open.ice.map(|credentials| self.granted_ice(session, &credentials));
+        if let (Some(bundle), Some(credentials)) = (&request.offer.bundle, &open.ice) {
+            kept.fingerprints.clone_from(&bundle.fingerprints);
+            let state = IceState::new(bundle.ice.clone(), credentials.generation);
+            self.resources.entry(context.id).and_modify(|resource| resource.ice = Some(state));
+        }
+        kept.desired = Some(Desired::new(&open));
+        let published = open.publications;
         orders.push(context.shard, Command::OpenSession(open));
         wipe(&mut open);
-        let app = request.app;
-        let number = publication.map(|spec| spec.publication);
-        let resource = Some(context.id);
-        let kept = Session { resource, app, remote, ssrc, rtcp_ssrc, publication: number, desired };
         self.enter(session, kept, context.no, context.shard);
         if let Some(resource) = self.resources.get_mut(&context.id) {
             resource.sessions.push(session);
             resource.opening += 1;
         }
-        if let Some(spec) = publication {
-            self.publish(context, spec, orders);
+        published.iter().for_each(|spec| self.publish(context, *spec, orders));
+        Opened { session, granted, ice }
+    }
+
+    /// Fills in keys and addresses; returns the address that the peer is told.
+    fn secure(&mut self, open: &mut OpenSession, section: &SectionOffer) -> SocketAddr {
+        let shard = open.session.shard();
+        match section.security {
+            Security::Sdes { ip, crypto, .. } => {
+                let (local, told) = self.local(ip, shard).expect("there was one in the plan");
+                open.local = local;
+                open.profile = crypto.profile;
+                open.rx_key = crypto.key;
+                open.tx_key = specs::key(&mut *self.entropy, sdes::key_bytes(crypto.profile));
+                told
+            }
+            Security::Dtls => {
+                let told = self.candidates(shard).first().copied();
+                let told = told.expect("there was one in the plan");
+                let local = self.local(told.ip(), shard).map(|(local, _)| local);
+                open.local = local.unwrap_or_else(|| told.into());
+                open.ice = Some(self.ice_credentials(open.session));
+                told
+            }
         }
-        // A publisher hears our RTCP only.
-        let told_ssrc = if request.role == Role::Publish { rtcp_ssrc } else { ssrc };
-        (session, Granted { local: told, key: tx_key, ssrc: told_ssrc })
     }
 
     /// Books a session with its shard, room and address.
@@ -397,56 +453,13 @@ impl Directory {
             relay(room, &publication, shard, orders);
         }
     }
+}
 
-    fn make_key(&mut self, bytes: usize) -> KeyMaterial {
-        let mut key = Zeroizing::new([0; proto::command::KEY_MAX]);
-        self.entropy.fill(&mut key[..bytes]);
-        KeyMaterial { bytes: List::from_slice(&key[..bytes]).expect("no suite has a longer key") }
-    }
-
-    fn publication_spec(
-        &mut self,
-        section: &SectionOffer,
-        extensions: List<ExtensionId, EXTENSIONS_MAX>,
-    ) -> PublicationSpec {
-        let codec = &section.codecs[0];
-        PublicationSpec {
-            publication: PublicationNo(fresh(&mut *self.entropy, &mut self.publications)),
-            ssrc: section.ssrc.unwrap_or_default(),
-            kind: section.kind,
-            codec: codec.codec,
-            payload_type: codec.payload_type,
-            clock_rate: codec.map.clock_rate,
-            extensions,
-            ..PublicationSpec::default()
-        }
-    }
-
-    fn slot_spec(
-        &mut self,
-        section: &SectionOffer,
-        extensions: List<ExtensionId, EXTENSIONS_MAX>,
-        publisher: Option<MemberNo>,
-    ) -> SlotSpec {
-        let mut codecs = List::default();
-        for codec in section.codecs.iter().take(SLOT_CODECS_MAX) {
-            codecs.push(SlotCodec {
-                codec: codec.codec,
-                payload_type: codec.payload_type,
-                ..SlotCodec::default()
-            });
-        }
-        SlotSpec {
-            kind: section.kind,
-            ssrc: fresh(&mut *self.entropy, &mut self.ssrcs),
-            first_sequence: u16::from_ne_bytes(random(&mut *self.entropy)) >> 1,
-            timestamp_offset: u32::from_ne_bytes(random(&mut *self.entropy)),
-            codecs,
-            extensions,
-            publisher,
-            ..SlotSpec::default()
-        }
-    }
+/// A session that was ordered, and what its peer is told of it.
+struct Opened {
+    session: SessionId,
+    granted: Vec<Granted>,
+    ice: Option<GrantedIce>,
 }
 
 /// What the sections of one resource share.
@@ -460,26 +473,20 @@ struct Context {
     shard: ShardId,
 }
 
-/// What a later life of this process must know of a session.
-fn blob(
-    request: &JoinRequest<'_>,
-    context: &Context,
-    open: &OpenSession,
-    publication: Option<PublicationSpec>,
-) -> Blob {
+/// What a later life of this process must know of a session, besides its streams.
+fn blob(request: &JoinRequest<'_>, context: &Context, open: &OpenSession) -> Blob {
     Blob {
         app: request.app,
         resource: context.id,
         number: context.number,
         role: request.role,
         stream: request.stream,
+        is_ice: open.ice.is_some(),
         user: request.user.clone(),
         room: request.room.clone(),
         publisher: request.publisher.cloned().zip(context.publisher),
         remote: open.remote,
-        ssrc: open.slots.first().map_or(0, |slot| slot.ssrc),
         rtcp_ssrc: open.rtcp_ssrc,
-        publication,
     }
 }
 
@@ -488,10 +495,6 @@ pub(super) fn relay(room: &Room, publication: &Publication, to: ShardId, orders:
     let (spec, member, home) = (publication.spec, publication.member, room.home);
     orders.push(to, Command::OpenRemote { room: room.no, member, home, spec });
     orders.push(home, Command::AddRelay { publication: spec.publication, to });
-}
-
-fn extensions(taken: &[ExtensionId]) -> List<ExtensionId, EXTENSIONS_MAX> {
-    List::from_slice(&taken[..taken.len().min(EXTENSIONS_MAX)]).expect("cut to its length")
 }
 
 fn hex(bytes: &[u8]) -> String {

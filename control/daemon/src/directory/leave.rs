@@ -49,13 +49,14 @@ impl Directory {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(resource) = session.resource.take() else { return };
         session.desired = None;
-        let (app, remote, publication) = (session.app, session.remote, session.publication);
+        let (app, remote) = (session.app, session.remote);
+        let publications = session.publications.clone();
         if self.remotes.get(&remote) == Some(&id) {
             self.remotes.remove(&remote);
         }
         let shard = id.shard();
         let Some(no) = self.resources.get(&resource).map(|resource| resource.room) else { return };
-        if let Some(publication) = publication {
+        for publication in publications {
             self.unpublish(no, publication, orders);
         }
         let is_last = self.leave_shard(no, shard, orders);
@@ -101,9 +102,10 @@ impl Directory {
     /// Frees a session's place: its shard has closed it, or never opened it, or is no more.
     pub(super) fn release(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
-        self.ssrcs.remove(&session.ssrc);
-        self.ssrcs.remove(&session.rtcp_ssrc);
-        if let Some(publication) = session.publication {
+        for ssrc in &session.ssrcs {
+            self.ssrcs.remove(ssrc);
+        }
+        for publication in &session.publications {
             self.publications.remove(&publication.0);
         }
         if let Some(shard) = self.shard(id.shard()) {

@@ -3,29 +3,33 @@
 //! A value without I/O, clock or randomness of its own: requests and events go in, answers and orders
 //! for shards come out. It changes nothing when it refuses.
 //!
-//! A *resource* is what a WHIP or WHEP request made; it has one *session* per served m-section, all on
-//! one shard. A room's publishers are on its *home* shard; when that has many sessions of the room,
-//! later subscribers go to another shard, where every publication of the room is a remote one.
+//! A *resource* is what a WHIP or WHEP request made; it has one *session* for its BUNDLE group, or one
+//! per served m-section where keys are in the offer, all on one shard. A room's publishers are on its
+//! *home* shard; when that has many sessions of the room, later subscribers go to another shard, where
+//! every publication of the room is a remote one.
 //!
 //! Absent on purpose: a word about packets. Whether a stream may flow is decided per packet by the
 //! shard, from the grant word that is made here.
 
 pub mod blob;
 mod events;
+mod ice;
 pub mod ids;
 mod join;
 mod leave;
 pub mod orders;
 pub mod replay;
 pub mod slots;
+mod specs;
 mod transport;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use dtls::Fingerprint;
 use proto::ufrag::UfragKey;
 use proto::{
-    Endpoint, GrantWord, Label, MemberNo, Privileges, PublicationNo, PublicationSpec, Quota,
-    RoomNo, SdkAppId, SessionId, ShardId,
+    Endpoint, GrantWord, Label, MediaKind, MemberNo, Privileges, PublicationNo, PublicationSpec,
+    Quota, RoomNo, SdkAppId, SessionId, ShardId, SlotState, Token,
 };
 use token::{RoomId, UserId};
 use zeroize::Zeroize;
@@ -38,6 +42,7 @@ pub use orders::Orders;
 use crate::mask;
 use crate::signalling::address::MediaAddresses;
 use crate::signalling::{Role, Stream};
+use ice::IceState;
 use ids::Numbers;
 use orders::Desired;
 use slots::Slots;
@@ -127,6 +132,8 @@ struct Resource {
     /// Sessions that the shard has not confirmed yet.
     opening: u32,
     grant: GrantWord,
+    /// `None` where the peer's address was signalled.
+    ice: Option<IceState>,
 }
 
 struct Session {
@@ -134,11 +141,48 @@ struct Session {
     resource: Option<ResourceId>,
     app: SdkAppId,
     remote: Endpoint,
-    ssrc: u32,
-    rtcp_ssrc: u32,
-    publication: Option<PublicationNo>,
+    /// Ours: of slots, of their retransmissions, of RTCP.
+    ssrcs: Vec<u32>,
+    publications: Vec<PublicationNo>,
+    /// By their places in the session.
+    slots: Vec<Slot>,
+    /// The peer's certificate must have one of them.
+    fingerprints: Vec<Fingerprint>,
     /// `None` for sessions of an earlier life: their keys are gone.
     desired: Option<Desired>,
+}
+
+/// A receive section, and what it shows.
+#[allow(dead_code)] // told to peers once events have a stream
+struct Slot {
+    mid: Token,
+    kind: MediaKind,
+    state: SlotState,
+}
+
+impl Slot {
+    fn of(spec: &proto::SlotSpec) -> Slot {
+        Slot { mid: spec.mid, kind: spec.kind, state: SlotState::Off }
+    }
+}
+
+impl Resource {
+    /// Names the state that a trickled candidate or a renewal is for: it changes with each ICE restart
+    /// (RFC 9725 section 4.3.1).
+    fn etag(&self) -> String {
+        match self.ice.as_ref().and_then(|ice| ice.generation) {
+            Some(generation) => format!("\"{}-{generation:04x}\"", self.number),
+            None => format!("\"{}\"", self.number),
+        }
+    }
+
+    /// Whether an entity tag names the present state. Of a resource from an earlier life of this process
+    /// the generation is not known: any is taken.
+    fn has_etag(&self, etag: &str) -> bool {
+        let unknown = self.ice.as_ref().is_some_and(|ice| ice.generation.is_none());
+        let prefix = format!("\"{}-", self.number);
+        etag == self.etag() || unknown && etag.starts_with(&prefix) && etag.ends_with('"')
+    }
 }
 
 /// What the API may tell about a resource.
@@ -243,10 +287,15 @@ impl Directory {
         Some(ResourceView {
             key: room.key.clone(),
             user: resource.user.clone(),
-            etag: etag(resource.number),
+            etag: resource.etag(),
             role: resource.role,
             sessions: resource.sessions.clone(),
         })
+    }
+
+    /// Whether an entity tag names the present state of a resource.
+    pub fn has_etag(&self, id: ResourceId, etag: &str) -> bool {
+        self.resources.get(&id).is_some_and(|resource| resource.has_etag(etag))
     }
 
     /// The resource that a session belongs to, unless it is closing.
@@ -257,6 +306,13 @@ impl Directory {
     /// Whether a session still has its place, be it open or closing.
     pub fn knows(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
+    }
+
+    /// The certificates that a session's peer may have; `None` once it is closing, without DTLS, or when
+    /// an earlier life of this process knew them.
+    pub fn fingerprints(&self, session: SessionId) -> Option<&[Fingerprint]> {
+        let session = self.sessions.get(&session).filter(|session| session.resource.is_some())?;
+        (!session.fingerprints.is_empty()).then_some(&session.fingerprints)
     }
 
     /// A room by its name.
@@ -293,10 +349,6 @@ impl Directory {
         let ids = (0..self.shards.len()).map(|index| ShardId(index as u8));
         ids.filter(|id| Some(*id) != except).min_by_key(|id| load(&self.shards[id.0 as usize]))
     }
-}
-
-fn etag(number: u32) -> String {
-    format!("\"{number}\"")
 }
 
 impl Room {

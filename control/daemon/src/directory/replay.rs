@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 
 use proto::link::Welcome;
-use proto::{Command, GrantWord, MemberNo, RoomNo, SessionId, ShardId};
+use proto::{Command, GrantWord, MemberNo, PublicationSpec, RoomNo, SessionId, ShardId, SlotState};
 
 use super::blob::Blob;
+use super::ice::IceState;
 use super::ids::random;
 use super::join::relay;
 use super::slots::Slots;
-use super::{Directory, Member, Orders, Publication, Resource, Room, RoomKey, Session, Shard};
+use super::{
+    Directory, Member, Orders, Publication, Resource, Room, RoomKey, Session, Shard, Slot,
+};
 use crate::signalling::Role;
 
 /// A session that a shard has, as `Resync` told it.
@@ -25,6 +28,29 @@ pub struct Survivor {
     pub grant: GrantWord,
     /// What its opening carried.
     pub blob: Vec<u8>,
+    /// Streams in.
+    pub publications: Vec<PublicationSpec>,
+    /// Streams out, by their places.
+    pub slots: Vec<SurvivingSlot>,
+}
+
+/// A receive section that a shard has.
+#[derive(Debug, Clone, Copy)]
+pub struct SurvivingSlot {
+    /// Its m-section.
+    pub mid: proto::Token,
+    /// What it takes.
+    pub kind: proto::MediaKind,
+    /// Our SSRCs: of the stream, and of its retransmissions or zero.
+    pub ssrcs: (u32, u32),
+    /// What it shows.
+    pub state: SlotState,
+}
+
+impl From<&SurvivingSlot> for Slot {
+    fn from(slot: &SurvivingSlot) -> Slot {
+        Slot { mid: slot.mid, kind: slot.kind, state: slot.state }
+    }
 }
 
 impl Directory {
@@ -134,12 +160,14 @@ impl Directory {
         if !member.resources.contains(&blob.resource) {
             member.resources.push(blob.resource);
         }
-        if let Some(spec) = blob.publication {
+        for spec in &survivor.publications {
             let (member, resource) = (survivor.member, blob.resource);
-            room.publications.push(Publication { spec, member, resource });
+            room.publications.push(Publication { spec: *spec, member, resource });
             self.publications.insert(spec.publication.0);
         }
-        self.ssrcs.extend([blob.ssrc, blob.rtcp_ssrc].into_iter().filter(|ssrc| *ssrc != 0));
+        let slots = survivor.slots.iter().flat_map(|slot| [slot.ssrcs.0, slot.ssrcs.1]);
+        let ssrcs: Vec<u32> = slots.chain([blob.rtcp_ssrc]).filter(|ssrc| *ssrc != 0).collect();
+        self.ssrcs.extend(&ssrcs);
         if let Some((user, no)) = &blob.publisher
             && !self.resources.contains_key(&blob.resource)
         {
@@ -157,15 +185,17 @@ impl Directory {
             sessions: Vec::new(),
             opening: 0,
             grant: survivor.grant,
+            ice: blob.is_ice.then(IceState::unknown),
         });
         resource.sessions.push(id);
         let session = Session {
             resource: Some(blob.resource),
             app: blob.app,
             remote: blob.remote,
-            ssrc: blob.ssrc,
-            rtcp_ssrc: blob.rtcp_ssrc,
-            publication: blob.publication.map(|spec| spec.publication),
+            ssrcs,
+            publications: survivor.publications.iter().map(|spec| spec.publication).collect(),
+            slots: survivor.slots.iter().map(Slot::from).collect(),
+            fingerprints: Vec::new(),
             desired: None,
         };
         self.enter(id, session, no, home);

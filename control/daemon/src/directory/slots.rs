@@ -18,6 +18,8 @@ pub struct Slots {
     generations: HashMap<u32, u16>,
     /// The generation that an unused slot starts with; differs from life to life.
     first_generation: u16,
+    /// The last ICE generation of a slot.
+    ice_generations: HashMap<u32, u16>,
 }
 
 impl Slots {
@@ -31,6 +33,7 @@ impl Slots {
             taken: HashSet::new(),
             generations: HashMap::new(),
             first_generation,
+            ice_generations: HashMap::new(),
         }
     }
 
@@ -62,6 +65,12 @@ impl Slots {
         let generation = last.checked_add(1).unwrap_or(1);
         self.generations.insert(slot, generation);
         Some(SessionId::new(self.shard, slot, generation))
+    }
+
+    /// The next ICE generation of a session's slot; `first` where it had none in this life.
+    pub fn next_ice_generation(&mut self, id: SessionId, first: u16) -> u16 {
+        let next = |last: &mut u16| *last = last.wrapping_add(1);
+        *self.ice_generations.entry(id.slot()).and_modify(next).or_insert(first)
     }
 
     /// Takes one back. An id that is not the slot's last one changes nothing.
@@ -101,6 +110,18 @@ mod tests {
         slots.give_back(b);
         assert_eq!(slots.vacant(), 1, "an old id frees nothing");
         assert_ne!(again.generation(), 0);
+    }
+
+    #[test]
+    fn ice_generations_of_a_slot_follow_each_other_over_its_sessions() {
+        let mut slots = Slots::new(ShardId(0), 2, 7);
+        let (a, b) = (slots.take().unwrap(), slots.take().unwrap());
+        assert_eq!(slots.next_ice_generation(a, u16::MAX), u16::MAX);
+        assert_eq!(slots.next_ice_generation(a, 9), 0);
+        assert_eq!(slots.next_ice_generation(b, 9), 9);
+        slots.give_back(a);
+        let again = slots.take().unwrap();
+        assert_eq!((again.slot(), slots.next_ice_generation(again, 9)), (a.slot(), 1));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use dtls::Fingerprint;
 use proto::link::Welcome;
 use proto::ufrag::UFRAG_LEN;
 use proto::{
@@ -170,9 +171,19 @@ impl Hub {
         self.lock().directory.resource(id)
     }
 
+    /// Whether an entity tag names the present state of a resource.
+    pub fn has_etag(&self, id: ResourceId, etag: &str) -> bool {
+        self.lock().directory.has_etag(id, etag)
+    }
+
     /// New rights and a new deadline; `false` when the resource is not there.
     pub fn renew(&self, id: ResourceId, privileges: Privileges, deadline_s: u32) -> bool {
         self.order(|directory, orders| directory.renew(id, privileges, deadline_s, orders))
+    }
+
+    /// The certificates that a session's peer may have, see [`Directory::fingerprints`].
+    pub fn dtls_peer(&self, session: SessionId) -> Option<Vec<Fingerprint>> {
+        self.lock().directory.fingerprints(session).map(<[_]>::to_vec)
     }
 
     /// Leaves.

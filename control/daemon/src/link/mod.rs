@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use proto::{Command, Event, SessionId, ShardId};
 
-use crate::directory::replay::Survivor;
+use crate::directory::replay::{SurvivingSlot, Survivor};
 use crate::limits::{EVENTS_PER_TURN, RECONNECT_PAUSE, RESYNC_TIMEOUT, RING_POLL, RING_RETRY};
 use hub::Hub;
 use rings::{LinkError, Rings};
@@ -132,7 +132,20 @@ fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError> {
         receive(rings, |shard, event| match event {
             Event::Session { session, room, member, grant, blob } => {
                 let blob = blob.to_vec();
-                survivors.push(Survivor { session, room, member, grant, blob });
+                let (publications, slots) = (Vec::new(), Vec::new());
+                let survivor = Survivor { session, room, member, grant, blob, publications, slots };
+                survivors.push(survivor);
+            }
+            Event::Publication { session, spec } => {
+                if let Some(told) = told_last(&mut survivors, session) {
+                    told.publications.push(spec);
+                }
+            }
+            Event::SlotOpen { session, mid, kind, ssrcs, state, .. } => {
+                let slot = SurvivingSlot { mid, kind, ssrcs, state };
+                if let Some(told) = told_last(&mut survivors, session) {
+                    told.slots.push(slot);
+                }
             }
             Event::ResyncDone { .. } => finished.push(shard),
             // What happened on the way counts as well: a session may just have closed.
@@ -148,6 +161,11 @@ fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError> {
         }
     }
     Ok(survivors)
+}
+
+/// The session whose streams are being told. Shards tell at the same time, each in order.
+fn told_last(survivors: &mut [Survivor], session: SessionId) -> Option<&mut Survivor> {
+    survivors.iter_mut().rev().find(|survivor| survivor.session == session)
 }
 
 fn wait(hub: &Hub, rings: &Rings, end: Instant) -> Result<(), LinkError> {

@@ -67,6 +67,14 @@ impl MediaAddresses {
         let told = self.advertise.iter().copied().find(same_family).unwrap_or(own);
         Some((Endpoint::new(own, port), SocketAddr::new(told, port)))
     }
+
+    /// Where a peer with ICE can reach us: every address that it may be told.
+    pub fn candidates(&self, port: u16) -> Vec<SocketAddr> {
+        let own = || self.own.iter().map(|net| net.addr).collect();
+        let told = if self.advertise.is_empty() { own() } else { self.advertise.clone() };
+        let told = told.into_iter().filter(|ip| !ip.is_unspecified());
+        told.map(|ip| SocketAddr::new(ip, port)).collect()
+    }
 }
 
 /// Never a peer's address.

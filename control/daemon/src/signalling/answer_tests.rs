@@ -1,7 +1,7 @@
 //! Answers, byte by byte.
 
 use super::*;
-use crate::signalling::offer::{self, Stream};
+use crate::signalling::offer::{self, Stream, Terms};
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
     a=group:BUNDLE 0 1\r\n\
@@ -15,14 +15,18 @@ const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.
 fn answer(role: Role) -> String {
     let direction = if role == Role::Publish { "sendonly" } else { "recvonly" };
     let offer = OFFER.replace("DIRECTION", direction);
-    let offer = offer::parse(offer.as_bytes(), role, Stream::Main).unwrap();
+    let terms = Terms { role, stream: Stream::Main, substream: None };
+    let offer = offer::parse(offer.as_bytes(), terms).unwrap();
     let granted = [Granted {
         local: "198.18.1.2:8001".parse().unwrap(),
         key: KeyMaterial { bytes: proto::List::from_slice(&[7; 28]).unwrap() },
         ssrc: 0xabcd,
+        rtx_ssrc: 0,
     }];
-    let sections = &offer.sections;
-    Answer { role, sections, granted: &granted, origin: 42, cname: "c7" }.write().to_string()
+    let fingerprint = &Fingerprint::new(dtls::Algorithm::Sha256, &[7; 32]).unwrap();
+    let (offer, ice, cname) = (&offer, None, "c7");
+    let answer = Answer { role, offer, granted: &granted, ice, fingerprint, origin: 42, cname };
+    answer.write().to_string()
 }
 
 #[test]

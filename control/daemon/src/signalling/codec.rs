@@ -91,6 +91,25 @@ pub fn identify(media: Media, map: &RtpMap, fmtp: &str) -> Option<CodecId> {
     }
 }
 
+/// The payload type that a retransmission format repairs (RFC 4588 section 8.6), if it is one.
+pub fn repaired(map: &RtpMap, fmtp: &str) -> Option<u8> {
+    let is_rtx = map.name.eq_ignore_ascii_case("rtx");
+    parameter(fmtp, "apt").filter(|_| is_rtx)?.parse().ok()
+}
+
+/// How likely a decoder takes it, 0 best: where there is no room for all, the others go first.
+pub fn rank(codec: CodecId) -> u8 {
+    let (format, parameters) = ((codec.0 >> 8) as u8, codec.0 as u8);
+    match (format, parameters) {
+        (VP9, 1 | 3) | (AV1, 1..) => 4,
+        (VP9, 2) | (H265, _) => 2,
+        (H264, profile) if profile & 0x80 == 0 => 3,
+        (H264, profile) if profile & 0x7f > H264Profile::ConstrainedHigh as u8 => 4,
+        (H264, _) => 1,
+        _ => 0,
+    }
+}
+
 fn telephone(map: &RtpMap, format: u8) -> Option<CodecId> {
     (map.clock_rate == 8000 && map.channels == 1).then_some(id(format, 0))
 }

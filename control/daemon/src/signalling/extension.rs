@@ -2,6 +2,8 @@
 
 use proto::{Extension, ExtensionId};
 
+use crate::signalling::Role;
+
 const TABLE: &[(&str, Extension)] = &[
     ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", Extension::AudioLevel),
     ("urn:ietf:params:rtp-hdrext:sdes:mid", Extension::Mid),
@@ -42,8 +44,7 @@ pub fn uri(extension: Extension) -> Option<&'static str> {
     TABLE.iter().find(|(_, known)| *known == extension).map(|(uri, _)| *uri)
 }
 
-/// Reads an `a=extmap` value. `Ok(None)` declines: unknown, longer than the one-byte form's ids, or
-/// written anew at each hop (mid, rid, transport-cc, send times), which this node does not do yet.
+/// Reads an `a=extmap` value. `Ok(None)` for what is unknown, or longer than the one-byte form's ids.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -52,11 +53,23 @@ pub fn parse(value: &str) -> Result<Option<ExtensionId>, Malformed> {
     let (id, uri) = (words.next().ok_or(Malformed)?, words.next().ok_or(Malformed)?);
     let id = id.split_once('/').map_or(id, |(id, _direction)| id);
     let id: u16 = id.parse().map_err(|_| Malformed)?;
-    let known = of_uri(uri).filter(|extension| !extension.is_hop_by_hop());
-    Ok(match (known, u8::try_from(id)) {
+    Ok(match (of_uri(uri), u8::try_from(id)) {
         (Some(extension), Ok(id @ 1..=14)) => Some(ExtensionId { extension, id }),
         _ => None,
     })
+}
+
+/// Whether the answer keeps it. End to end ones pass through. Of those that are written anew at each
+/// hop: a bundle's streams are told apart by mid and rid; a publisher's packets are numbered for
+/// congestion control; send times serve nothing here.
+pub fn is_taken(extension: Extension, role: Role, is_dtls: bool) -> bool {
+    use Extension::{Mid, RepairedRid, Rid, TransportCc};
+    match (extension, role) {
+        (extension, _) if !extension.is_hop_by_hop() => true,
+        (Mid, _) => is_dtls,
+        (Rid | RepairedRid | TransportCc, Role::Publish) => is_dtls,
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -72,14 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn end_to_end_extensions_are_taken_and_others_declined() {
+    fn known_extensions_are_read_with_ids_of_the_one_byte_form() {
         let level = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
         let taken = Some(ExtensionId { extension: Extension::AudioLevel, id: 1 });
         assert_eq!(parse(&format!("1 {level}")), Ok(taken));
         assert_eq!(parse(&format!("1/sendonly {level} vad=on")), Ok(taken));
         assert_eq!(parse(&format!("15 {level}")), Ok(None));
         assert_eq!(parse(&format!("0 {level}")), Ok(None));
-        assert_eq!(parse("4 urn:ietf:params:rtp-hdrext:sdes:mid"), Ok(None));
         assert_eq!(parse("4 urn:example:unknown"), Ok(None));
         assert_eq!(parse("x urn:3gpp:video-orientation"), Err(Malformed));
         assert_eq!(parse("4"), Err(Malformed));

@@ -6,9 +6,14 @@
 
 pub mod address;
 pub mod answer;
+mod bundle;
 pub mod codec;
 pub mod extension;
 pub mod offer;
 pub mod sdes;
+mod section;
+mod streams;
 
-pub use offer::{Offer, OfferedCodec, Role, Section, SectionOffer, Stream};
+pub use offer::{
+    Offer, OfferedCodec, PeerIce, Role, Section, SectionOffer, Security, Stream, Terms,
+};

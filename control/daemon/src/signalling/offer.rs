@@ -1,21 +1,27 @@
 //! Reads an offer into what the directory needs; refuses what it must and declines what it may.
 //!
 //! Reads: the body, the role. Verdicts: an [`Offer`] with one [`Section`] per m-line, in order, or a
-//! problem. Each served m-section becomes a session of its own: RTP/SAVP has one key per direction and
-//! section. BUNDLE groups are therefore not accepted, which RFC 8843 lets an answerer do by leaving
-//! the group out.
+//! problem. An offer is secured in one of two ways, never in both:
+//!
+//! - `a=crypto` (RFC 4568): each served m-section becomes a session of its own, since it has one key per
+//!   direction and section. BUNDLE groups are not accepted, which RFC 9143 lets an answerer do by
+//!   leaving the group out.
+//! - DTLS-SRTP (RFC 5763) over ICE: all served m-sections are one BUNDLE group and one session; see
+//!   [`Bundle`].
 
 use std::net::IpAddr;
 
+use dtls::Fingerprint;
 use proto::{CodecId, ExtensionId, MediaKind};
 use sdp_types::Session;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::limits::{FMTP_BYTES_MAX, MID_BYTES_MAX, SECTIONS_MAX};
+use crate::limits::SECTIONS_MAX;
 use crate::problem::{Code, Problem};
-use crate::signalling::codec::{self, Media, RtpMap};
-use crate::signalling::sdes::{Crypto, SdesError};
-use crate::signalling::{extension, sdes};
+use crate::signalling::bundle;
+use crate::signalling::codec::{Media, RtpMap};
+use crate::signalling::sdes::Crypto;
+use crate::signalling::section::Reader;
 
 /// What the peer comes for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,11 +42,53 @@ pub enum Stream {
     Substream,
 }
 
+/// How an offer is to be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// What the peer comes for.
+    pub role: Role,
+    /// `?stream=`.
+    pub stream: Stream,
+    /// `?substream=`: the `a=mid` of the section that carries the screen.
+    pub substream: Option<&'a str>,
+}
+
 /// A read offer.
 #[derive(Debug)]
 pub struct Offer {
     /// One per m-line.
     pub sections: Vec<Section>,
+    /// The one transport of all served sections; `None` where each has its own (`a=crypto`).
+    pub bundle: Option<Bundle>,
+}
+
+/// The transport that sections share (RFC 9143): the peer's side of ICE and DTLS.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The offer had a group, so the answer has one: a single section may come without.
+    pub grouped: bool,
+    /// The peer's credentials: new ones at a restart.
+    pub ice: PeerIce,
+    /// Any of them may be the certificate's.
+    pub fingerprints: Vec<Fingerprint>,
+    /// `a=extmap-allow-mixed` was offered (RFC 8285 section 6).
+    pub allow_mixed: bool,
+}
+
+/// A peer's ICE credentials (RFC 8839 5.4). As an ICE-lite agent we send no checks, and use them only
+/// to tell a restart from a trickled candidate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PeerIce {
+    /// `a=ice-ufrag`.
+    pub ufrag: String,
+    /// `a=ice-pwd`.
+    pub password: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for PeerIce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PeerIce(hidden)")
+    }
 }
 
 /// An m-section.
@@ -72,24 +120,40 @@ pub struct SectionOffer {
     pub media: Media,
     /// What it carries.
     pub kind: MediaKind,
-    /// `RTP/SAVP` or `RTP/SAVPF`, as offered.
+    /// `RTP/SAVP`, `UDP/TLS/RTP/SAVPF`, ..., as offered.
     pub proto: String,
-    /// Identification, if any.
+    /// Identification, if any; there always is one with DTLS.
     pub mid: Option<String>,
-    /// The address of c=, as written there; not judged yet.
-    pub ip: IpAddr,
-    /// The port of m=; `None` for the discard port 9, where only its packets tell.
-    pub port: Option<u16>,
-    /// The a=crypto line that we take.
-    pub crypto: Crypto,
+    /// How it is secured.
+    pub security: Security,
     /// Served codecs in the peer's order; never empty.
     pub codecs: Vec<OfferedCodec>,
     /// Header extensions that we take.
     pub extensions: Vec<ExtensionId>,
-    /// A publisher's SSRC.
+    /// A publisher's SSRC, where it is declared.
     pub ssrc: Option<u32>,
-    /// The peer understands picture-loss indications.
-    pub pli: bool,
+    /// The SSRC of its retransmissions, where it is declared (RFC 5576 FID).
+    pub rtx_ssrc: Option<u32>,
+    /// A publisher's simulcast layers that we take (RFC 8853); empty without simulcast.
+    pub layers: Vec<String>,
+    /// `a=rtcp-rsize` was offered (RFC 5506).
+    pub reduced_size: bool,
+}
+
+/// How a section is secured.
+#[derive(Debug)]
+pub enum Security {
+    /// With keys in the offer (RFC 4568), and the address that the peer names.
+    Sdes {
+        /// The address of c=, as written there; not judged yet.
+        ip: IpAddr,
+        /// The port of m=; `None` for the discard port 9, where only its packets tell.
+        port: Option<u16>,
+        /// The a=crypto line that we take.
+        crypto: Crypto,
+    },
+    /// With the keys of the bundle's DTLS association.
+    Dtls,
 }
 
 /// A codec of a section.
@@ -103,6 +167,25 @@ pub struct OfferedCodec {
     pub map: RtpMap,
     /// Its format parameters, as written; may be empty.
     pub fmtp: String,
+    /// The payload type of its retransmissions (RFC 4588), where we take them.
+    pub rtx: Option<u8>,
+    /// RTCP feedback that we take.
+    pub feedback: CodecFeedback,
+}
+
+/// RTCP feedback of a codec (`a=rtcp-fb`, RFC 4585): offered, and taken by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CodecFeedback {
+    /// Generic NACK.
+    pub nack: bool,
+    /// Picture-loss indication.
+    pub pli: bool,
+    /// Full intra request (RFC 5104).
+    pub fir: bool,
+    /// Transport-wide congestion control.
+    pub transport_cc: bool,
+    /// Receiver estimated maximum bitrate.
+    pub remb: bool,
 }
 
 impl Offer {
@@ -113,16 +196,36 @@ impl Offer {
             Section::Declined(_) => None,
         })
     }
+
+    /// Served sections by the session that carries them: all in one with DTLS, else each alone.
+    pub fn sessions(&self) -> Vec<Vec<&SectionOffer>> {
+        match self.bundle {
+            Some(_) => vec![self.served().collect()],
+            None => self.served().map(|section| vec![section]).collect(),
+        }
+    }
 }
 
 /// A parsed description whose keys are wiped when it goes.
-struct Parsed(Session);
+pub(super) struct Parsed(pub(super) Session);
+
+impl Parsed {
+    fn read(body: &[u8]) -> Result<Parsed, Problem> {
+        let parsed =
+            Session::parse(body).map_err(|error| Code::SdpInvalid.because(error.to_string()))?;
+        if parsed.medias.len() > SECTIONS_MAX {
+            return Err(Code::SdpInvalid.because(format!("more than {SECTIONS_MAX} m-sections")));
+        }
+        Ok(Parsed(parsed))
+    }
+}
 
 impl Drop for Parsed {
     fn drop(&mut self) {
         let attributes = self.0.medias.iter_mut().flat_map(|media| &mut media.attributes);
         for attribute in attributes.chain(&mut self.0.attributes) {
-            if attribute.attribute.eq_ignore_ascii_case("crypto") {
+            let name = &attribute.attribute;
+            if name.eq_ignore_ascii_case("crypto") || name.eq_ignore_ascii_case("ice-pwd") {
                 attribute.value.zeroize();
             }
         }
@@ -133,287 +236,29 @@ impl Drop for Parsed {
 ///
 /// # Errors
 /// 400 when it is malformed, 406 when it asks for what this node does not do.
-pub fn parse(body: &[u8], role: Role, stream: Stream) -> Result<Offer, Problem> {
-    let parsed =
-        Session::parse(body).map_err(|error| Code::SdpInvalid.because(error.to_string()))?;
-    let parsed = Parsed(parsed);
-    if parsed.0.medias.len() > SECTIONS_MAX {
-        return Err(Code::SdpInvalid.because(format!("more than {SECTIONS_MAX} m-sections")));
-    }
-    let mut sections = Vec::new();
+pub fn parse(body: &[u8], terms: Terms<'_>) -> Result<Offer, Problem> {
+    let parsed = Parsed::read(body)?;
     let mut mids = Vec::new();
-    for (index, media) in parsed.0.medias.iter().enumerate() {
-        let reader = Reader { session: &parsed.0, media, role, stream, index };
+    for index in 0..parsed.0.medias.len() {
+        let reader = Reader::new(&parsed.0, index, terms);
         let mid = reader.mid()?;
-        if mid.as_ref().is_some_and(|mid| mids.contains(mid)) {
+        if mid.is_some() && mids.contains(&mid) {
             return Err(reader.malformed("its a=mid is taken by another section"));
         }
-        mids.extend(mid.clone());
-        sections.push(reader.section(mid)?);
+        mids.push(mid);
     }
-    let offer = Offer { sections };
+    if terms.substream.is_some_and(|wanted| !mids.iter().flatten().any(|mid| mid == wanted)) {
+        return Err(Code::QueryInvalid.because("substream: no m-section has this a=mid"));
+    }
+    let groups = bundle::groups(&parsed.0, &mids)?;
+    let mut sections = Vec::new();
+    for (index, mid) in mids.into_iter().enumerate() {
+        let is_grouped = mid.as_ref().is_some_and(|mid| groups.concat().contains(mid));
+        sections.push(Reader::new(&parsed.0, index, terms).section(mid, is_grouped)?);
+    }
+    let bundle = bundle::read(&parsed.0, terms, &groups, &mut sections)?;
+    let offer = Offer { sections, bundle };
     if offer.served().next().is_none() { Err(Code::NoSection.into()) } else { Ok(offer) }
-}
-
-/// One m-section while it is read.
-struct Reader<'a> {
-    session: &'a Session,
-    media: &'a sdp_types::Media,
-    role: Role,
-    stream: Stream,
-    index: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn place(&self) -> String {
-        format!("m-section {}", self.index + 1)
-    }
-
-    fn malformed(&self, what: &str) -> Problem {
-        Code::SdpInvalid.because(format!("{}: {what}", self.place()))
-    }
-
-    fn refuse(&self, code: Code) -> Problem {
-        code.because(self.place())
-    }
-
-    /// Values of the section's attributes of this name.
-    fn values(&self, name: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.media
-            .attributes
-            .iter()
-            .filter(move |attribute| attribute.attribute == name)
-            .map(|attribute| attribute.value.as_deref().unwrap_or_default().trim())
-    }
-
-    fn has(&self, name: &'a str) -> bool {
-        self.values(name).next().is_some()
-    }
-
-    fn mid(&self) -> Result<Option<String>, Problem> {
-        match self.values("mid").next() {
-            None => Ok(None),
-            Some(mid) if codec::is_token(mid) && mid.len() <= MID_BYTES_MAX => {
-                Ok(Some(mid.to_owned()))
-            }
-            Some(_) => Err(self.malformed("its a=mid is not a short token")),
-        }
-    }
-
-    fn declined(&self, mid: Option<String>) -> Section {
-        Section::Declined(Declined {
-            media: token_or(&self.media.media, "application"),
-            proto: proto_or(&self.media.proto, "RTP/SAVP"),
-            fmt: formats(&self.media.fmt),
-            mid,
-        })
-    }
-
-    fn section(&self, mid: Option<String>) -> Result<Section, Problem> {
-        let media = match self.media.media.as_str() {
-            "audio" => Media::Audio,
-            "video" => Media::Video,
-            _ => return Ok(self.declined(mid)),
-        };
-        if self.media.port == 0 || self.direction() == Direction::Inactive {
-            return Ok(self.declined(mid));
-        }
-        let proto = self.proto()?;
-        let codecs = self.codecs(media)?;
-        if codecs.is_empty() {
-            return Ok(self.declined(mid));
-        }
-        self.check_direction()?;
-        if !self.has("rtcp-mux") {
-            return Err(self.refuse(Code::RtcpMuxRequired));
-        }
-        let crypto = sdes::choose(self.values("crypto")).map_err(|error| match error {
-            SdesError::Malformed(what) => self.malformed(&format!("a=crypto: {what}")),
-            SdesError::NoneAcceptable => self.refuse(Code::CryptoNotAcceptable),
-        })?;
-        Ok(Section::Served(Box::new(SectionOffer {
-            media,
-            kind: self.kind(media),
-            proto: proto.to_owned(),
-            mid,
-            ip: self.ip()?,
-            port: self.port()?,
-            crypto,
-            codecs,
-            extensions: self.extensions()?,
-            ssrc: self.ssrc()?,
-            pli: self.values("rtcp-fb").any(|value| value.ends_with(" nack pli")),
-        })))
-    }
-
-    fn proto(&self) -> Result<&'static str, Problem> {
-        match self.media.proto.to_ascii_uppercase().as_str() {
-            "RTP/SAVP" => Ok("RTP/SAVP"),
-            "RTP/SAVPF" => Ok("RTP/SAVPF"),
-            "RTP/AVP" | "RTP/AVPF" => Err(self.refuse(Code::EncryptionRequired)),
-            proto if proto.contains("TLS") => Err(self.refuse(Code::DtlsNotSupported)),
-            _ => Err(self.refuse(Code::EncryptionRequired)),
-        }
-    }
-
-    fn kind(&self, media: Media) -> MediaKind {
-        let slides = self
-            .values("content")
-            .flat_map(|value| value.split(','))
-            .any(|content| content.trim().eq_ignore_ascii_case("slides"));
-        match media {
-            Media::Audio => MediaKind::Audio,
-            Media::Video if slides || self.stream == Stream::Substream => MediaKind::Substream,
-            Media::Video => MediaKind::Video,
-        }
-    }
-
-    fn direction(&self) -> Direction {
-        let of = |attributes: &[sdp_types::Attribute]| {
-            attributes.iter().find_map(|attribute| Direction::of_name(&attribute.attribute))
-        };
-        of(&self.media.attributes)
-            .or_else(|| of(&self.session.attributes))
-            .unwrap_or(Direction::SendRecv)
-    }
-
-    fn check_direction(&self) -> Result<(), Problem> {
-        match (self.role, self.direction()) {
-            (Role::Publish, Direction::SendOnly | Direction::SendRecv)
-            | (Role::Subscribe, Direction::RecvOnly) => Ok(()),
-            (Role::Publish, _) => Err(Code::DirectionNotAcceptable
-                .because(format!("{}: a publisher offers sendonly or sendrecv", self.place()))),
-            (Role::Subscribe, _) => Err(Code::DirectionNotAcceptable
-                .because(format!("{}: a subscriber offers recvonly", self.place()))),
-        }
-    }
-
-    fn ip(&self) -> Result<IpAddr, Problem> {
-        let connection = self.media.connections.first().or(self.session.connection.as_ref());
-        let connection = connection.ok_or_else(|| self.malformed("it has no c= line"))?;
-        if self.media.connections.len() > 1 {
-            return Err(self.malformed("it has several c= lines"));
-        }
-        let refused = || {
-            Code::MediaAddressNotAllowed
-                .because(format!("{}: c= must hold one plain unicast IP address", self.place()))
-        };
-        let ip: IpAddr = connection.connection_address.parse().map_err(|_| refused())?;
-        let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
-        let written = (connection.nettype.as_str(), connection.addrtype.as_str());
-        if written == ("IN", family) { Ok(ip) } else { Err(refused()) }
-    }
-
-    fn port(&self) -> Result<Option<u16>, Problem> {
-        if self.media.num_ports.is_some_and(|ports| ports != 1) {
-            return Err(self.malformed("it has several ports"));
-        }
-        match (self.role, self.media.port) {
-            (Role::Publish, 9) => Ok(None),
-            (Role::Subscribe, 9) => Err(self.refuse(Code::MediaPortMissing)),
-            (_, port) => Ok(Some(port)),
-        }
-    }
-
-    /// Served codecs in the order of the m-line. With rtcp-mux, payload types 64 to 95 would look like
-    /// RTCP (RFC 5761 section 4) and are passed over.
-    fn codecs(&self, media: Media) -> Result<Vec<OfferedCodec>, Problem> {
-        let mut codecs: Vec<OfferedCodec> = Vec::new();
-        for format in self.media.fmt.split_ascii_whitespace() {
-            let payload_type: u8 = match format.parse() {
-                Ok(number @ (0..64 | 96..128)) => number,
-                _ => continue,
-            };
-            if codecs.iter().any(|known| known.payload_type == payload_type) {
-                return Err(self.malformed("a payload type stands twice in its m-line"));
-            }
-            let of_format = |name| {
-                self.values(name).find_map(|value| {
-                    let (number, rest) = value.split_once(' ')?;
-                    (number.parse() == Ok(payload_type)).then_some(rest.trim())
-                })
-            };
-            let map = match of_format("rtpmap") {
-                Some(text) => RtpMap::parse(text),
-                None => RtpMap::of_static(payload_type),
-            };
-            let fmtp = of_format("fmtp").unwrap_or_default();
-            let Some(map) = map.filter(|_| fmtp.len() <= FMTP_BYTES_MAX) else { continue };
-            if let Some(codec) = codec::identify(media, &map, fmtp) {
-                codecs.push(OfferedCodec { payload_type, codec, map, fmtp: fmtp.to_owned() });
-            }
-        }
-        Ok(codecs)
-    }
-
-    fn extensions(&self) -> Result<Vec<ExtensionId>, Problem> {
-        let session = self.session.attributes.iter().filter(|a| a.attribute == "extmap");
-        let session = session.map(|attribute| attribute.value.as_deref().unwrap_or_default());
-        let mut taken: Vec<ExtensionId> = Vec::new();
-        for value in session.chain(self.values("extmap")) {
-            let parsed =
-                extension::parse(value).map_err(|_| self.malformed("an a=extmap is malformed"))?;
-            let Some(found) = parsed else { continue };
-            let doubled = taken
-                .iter()
-                .any(|known| known.id == found.id || known.extension == found.extension);
-            if doubled {
-                return Err(self.malformed("two a=extmap have one id or one meaning"));
-            }
-            if taken.len() < proto::command::EXTENSIONS_MAX {
-                taken.push(found);
-            }
-        }
-        Ok(taken)
-    }
-
-    fn ssrc(&self) -> Result<Option<u32>, Problem> {
-        if self.role == Role::Subscribe {
-            return Ok(None);
-        }
-        let value = self.values("ssrc").next().ok_or_else(|| self.refuse(Code::SsrcRequired))?;
-        let number = value.split_ascii_whitespace().next().unwrap_or_default();
-        match number.parse() {
-            Ok(0) | Err(_) => {
-                Err(self.malformed("its a=ssrc is not a number from 1 to 4294967295"))
-            }
-            Ok(ssrc) => Ok(Some(ssrc)),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    SendRecv,
-    SendOnly,
-    RecvOnly,
-    Inactive,
-}
-
-impl Direction {
-    fn of_name(name: &str) -> Option<Direction> {
-        Some(match name {
-            "sendrecv" => Direction::SendRecv,
-            "sendonly" => Direction::SendOnly,
-            "recvonly" => Direction::RecvOnly,
-            "inactive" => Direction::Inactive,
-            _ => return None,
-        })
-    }
-}
-
-fn token_or(text: &str, otherwise: &str) -> String {
-    if codec::is_token(text) && text.len() <= 32 { text } else { otherwise }.to_owned()
-}
-
-fn proto_or(text: &str, otherwise: &str) -> String {
-    let plain = text.split('/').all(codec::is_token) && text.len() <= 32;
-    if plain { text } else { otherwise }.to_owned()
-}
-
-/// The first format is enough: the section is declined.
-fn formats(fmt: &str) -> String {
-    token_or(fmt.split_ascii_whitespace().next().unwrap_or_default(), "0")
 }
 
 #[cfg(test)]

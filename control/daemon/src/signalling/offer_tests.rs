@@ -3,6 +3,7 @@
 use proto::{Extension, SrtpProfile};
 
 use super::*;
+use crate::limits::MID_BYTES_MAX;
 
 const KEY: &str = "inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA==";
 const KEY_CM: &str = "inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
@@ -31,12 +32,24 @@ fn ffmpeg() -> String {
     )
 }
 
+fn terms(role: Role, stream: Stream) -> Terms<'static> {
+    Terms { role, stream, substream: None }
+}
+
 fn publish(sdp: &str) -> Result<Offer, Problem> {
-    parse(sdp.as_bytes(), Role::Publish, Stream::Main)
+    parse(sdp.as_bytes(), terms(Role::Publish, Stream::Main))
 }
 
 fn subscribe(sdp: &str) -> Result<Offer, Problem> {
-    parse(sdp.as_bytes(), Role::Subscribe, Stream::Main)
+    parse(sdp.as_bytes(), terms(Role::Subscribe, Stream::Main))
+}
+
+/// Address, port and key of a section with a=crypto.
+fn sdes(section: &SectionOffer) -> (IpAddr, Option<u16>, &Crypto) {
+    match &section.security {
+        Security::Sdes { ip, port, crypto } => (*ip, *port, crypto),
+        Security::Dtls => panic!("DTLS"),
+    }
 }
 
 fn viewer(lines: &str) -> String {
@@ -58,19 +71,19 @@ fn an_offer_of_gstreamer_is_read() {
     assert_eq!(served.len(), 2);
     assert_eq!((served[0].kind, served[1].kind), (MediaKind::Audio, MediaKind::Video));
     assert_eq!((served[0].ssrc, served[1].ssrc), (Some(1111), Some(2222)));
-    assert_eq!((served[0].port, served[1].port), (Some(5004), Some(5006)));
+    assert_eq!((sdes(served[0]).1, sdes(served[1]).1), (Some(5004), Some(5006)));
     assert_eq!(served[0].codecs[0].payload_type, 97);
     assert_eq!(served[0].codecs[0].map.clock_rate, 48_000);
-    assert_eq!(served[1].crypto.profile, SrtpProfile::AeadAes128Gcm);
-    assert_eq!(served[0].ip, "198.18.1.1".parse::<IpAddr>().unwrap());
+    assert_eq!(sdes(served[1]).2.profile, SrtpProfile::AeadAes128Gcm);
+    assert_eq!(sdes(served[0]).0, "198.18.1.1".parse::<IpAddr>().unwrap());
 }
 
 #[test]
 fn an_offer_of_ffmpeg_is_read_and_its_discard_port_means_unknown() {
     let offer = publish(&ffmpeg()).unwrap();
     let served: Vec<_> = offer.served().collect();
-    assert_eq!(served[0].port, None);
-    assert_eq!(served[0].crypto.profile, SrtpProfile::AesCm128HmacSha1_80);
+    assert_eq!(sdes(served[0]).1, None);
+    assert_eq!(sdes(served[0]).2.profile, SrtpProfile::AesCm128HmacSha1_80);
     assert_eq!(served[0].codecs[0].fmtp, "packetization-mode=1; profile-level-id=42C01F");
 }
 
@@ -90,10 +103,10 @@ fn rtcp_mux_ssrc_and_crypto_are_required() {
 }
 
 #[test]
-fn unencrypted_and_dtls_media_are_refused_by_name() {
+fn media_without_encryption_and_unknown_transports_are_refused_by_name() {
     assert_eq!(code(publish(&gstreamer().replace("RTP/SAVP", "RTP/AVP"))), "encryption_required");
-    let dtls = gstreamer().replace("RTP/SAVP", "UDP/TLS/RTP/SAVPF");
-    assert_eq!(code(publish(&dtls)), "dtls_not_supported");
+    let tcp = gstreamer().replace("RTP/SAVP", "TCP/TLS/RTP/SAVPF");
+    assert_eq!(code(publish(&tcp)), "transport_not_supported");
 }
 
 #[test]
@@ -136,9 +149,9 @@ fn the_substream_is_told_by_content_or_by_the_query() {
     let kinds = |offer: Offer| offer.served().map(|s| s.kind).collect::<Vec<_>>();
     let slides = viewer("a=content:slides\r\n");
     assert_eq!(kinds(subscribe(&slides).unwrap()), [MediaKind::Substream]);
-    let query = parse(viewer("").as_bytes(), Role::Subscribe, Stream::Substream).unwrap();
+    let query = parse(viewer("").as_bytes(), terms(Role::Subscribe, Stream::Substream)).unwrap();
     assert_eq!(kinds(query), [MediaKind::Substream]);
-    let audio = parse(gstreamer().as_bytes(), Role::Publish, Stream::Substream).unwrap();
+    let audio = parse(gstreamer().as_bytes(), terms(Role::Publish, Stream::Substream)).unwrap();
     assert_eq!(kinds(audio), [MediaKind::Audio, MediaKind::Substream]);
 }
 

@@ -24,7 +24,7 @@ use daemon::signalling::address::MediaAddresses;
 use proto::codec::{self, MESSAGE_MAX};
 use proto::link::{DATAPLANE_SOCKET, Hello, Welcome};
 use proto::region::{LAYOUT_VERSION, RING_BYTES, Sizes};
-use proto::{CloseReason, Command, Event, OpenSession, Quota, Refusal, SdkAppId};
+use proto::{CloseReason, Command, Event, OpenSession, Quota, Refusal, SdkAppId, SlotState};
 use shm::event::Event as WakeUp;
 use shm::fdpass::{self, Listener};
 use shm::region::{Kind, Region, RegionSpec};
@@ -46,6 +46,8 @@ pub struct Seen {
     pub refuse: Option<Refusal>,
     /// No answers at all.
     pub silent: bool,
+    /// Under which ufrag tokens are minted.
+    pub ufrag_key: Option<[u8; 16]>,
     /// Connections so far, and whether each brought a ledger.
     pub hellos: Vec<bool>,
 }
@@ -169,6 +171,10 @@ fn obey(seen: &mut Seen, command: Command) -> Vec<Event> {
             seen.rooms.insert(room.0, app.0);
             Vec::new()
         }
+        Command::SetUfragKey { key } => {
+            seen.ufrag_key = Some(key.0);
+            Vec::new()
+        }
         Command::OpenSession(open) => {
             let (session, room) = (open.session, open.room);
             if let Some(why) = seen.refuse {
@@ -190,18 +196,30 @@ fn obey(seen: &mut Seen, command: Command) -> Vec<Event> {
             Vec::new()
         }
         Command::Resync => {
-            let told = seen.sessions.values().map(|open| Event::Session {
-                session: open.session,
-                room: open.room,
-                member: open.member,
-                grant: open.grant,
-                blob: open.blob,
-            });
+            let told = seen.sessions.values().flat_map(told);
             let count = seen.sessions.len() as u32;
             told.chain([Event::ResyncDone { sessions: count }]).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// A session and its streams, as a shard tells them.
+fn told(open: &OpenSession) -> Vec<Event> {
+    let session = open.session;
+    let (room, member, grant, blob) = (open.room, open.member, open.grant, open.blob);
+    let mut events = vec![Event::Session { session, room, member, grant, blob }];
+    let publications = open.publications.iter();
+    events.extend(publications.map(|spec| Event::Publication { session, spec: *spec }));
+    events.extend(open.slots.iter().enumerate().map(|(at, slot)| Event::SlotOpen {
+        session,
+        slot: at as u8,
+        mid: slot.mid,
+        kind: slot.kind,
+        ssrcs: (slot.ssrc, slot.rtx_ssrc),
+        state: SlotState::Off,
+    }));
+    events
 }
 
 pub const APP: u32 = 1_400_000_001;
@@ -233,6 +251,7 @@ pub fn map_key(app: u32, user: &str, room: &RoomId, bits: u8) -> String {
 pub struct Control {
     pub hub: Arc<Hub>,
     pub metrics: Arc<Metrics>,
+    pub identity: Arc<dtls::Identity>,
     pub router: Router,
     link: Option<Link>,
 }
@@ -250,7 +269,7 @@ impl Control {
         let settings = Settings {
             apps: apps.iter().map(|app| (SdkAppId(*app), Quota::default())).collect(),
             media: MediaAddresses {
-                own: vec!["198.18.1.2/24".parse().unwrap()],
+                own: vec!["198.18.1.2/24".parse().unwrap(), "2001:db8:1::2/64".parse().unwrap()],
                 exclusive: true,
                 ..MediaAddresses::default()
             },
@@ -265,8 +284,11 @@ impl Control {
             private_map_key_required: app == STRICT_APP,
             joins_per_s: u32::from(app == SLOW_APP),
         };
+        let identity = dtls::Identity::generate(Duration::from_secs(3600), now()).unwrap();
+        let identity = Arc::new(identity);
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
+            identity: Arc::clone(&identity),
             apps: apps.iter().map(|app| (*app, access(*app))).collect(),
             skew_s: 5,
             rates: Rates::new(source_joins_per_s, [(SLOW_APP, 1)]),
@@ -274,7 +296,7 @@ impl Control {
             log: LogLimit::default(),
         });
         let link = Some(Link::start(Arc::clone(&hub), run_dir.to_owned()).unwrap());
-        Control { hub, metrics, router: router(api), link }
+        Control { hub, metrics, identity, router: router(api), link }
     }
 
     /// With a data plane.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use proto::link::Welcome;
 use proto::{Command, Event, OpenSession, Refusal};
 
-use super::super::replay::Survivor;
+use super::super::replay::{SurvivingSlot, Survivor};
 use super::super::*;
 use crate::problem::Problem;
-use crate::signalling::offer::{self, Offer};
+use crate::signalling::offer::{self, Offer, Terms};
 
 /// Numbers that only differ: tests repeat themselves.
 pub(super) struct Counting(u64);
@@ -220,6 +220,8 @@ impl World {
                 member: open.member,
                 grant: open.grant,
                 blob: open.blob.to_vec(),
+                publications: open.publications.to_vec(),
+                slots: open.slots.iter().map(surviving).collect(),
             })
             .collect();
         self.lives += 1;
@@ -254,6 +256,11 @@ impl World {
     }
 }
 
+fn surviving(slot: &proto::SlotSpec) -> SurvivingSlot {
+    let (ssrcs, state) = ((slot.ssrc, slot.rtx_ssrc), SlotState::Off);
+    SurvivingSlot { mid: slot.mid, kind: slot.kind, ssrcs, state }
+}
+
 pub(super) const KEY: &str = "inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA==";
 
 pub(super) fn offer(role: Role, port: u16, kinds: &[&str]) -> Offer {
@@ -270,7 +277,8 @@ pub(super) fn offer(role: Role, port: u16, kinds: &[&str]) -> Offer {
             7 + index
         ));
     }
-    offer::parse(text.as_bytes(), role, Stream::Main).expect("the test's offer is legal")
+    offer::parse(text.as_bytes(), Terms { role, stream: Stream::Main, substream: None })
+        .expect("the test's offer is legal")
 }
 
 pub(super) struct Guest {
