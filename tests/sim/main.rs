@@ -1,5 +1,6 @@
 //! Simulation: shards, peers and the wire in one process, under one clock, from a seed.
 
+mod bundle;
 mod crash;
 mod feedback;
 mod forward;
@@ -7,3 +8,4 @@ mod ice;
 mod ice_refuse;
 mod random;
 mod refuse;
+mod simulcast;

@@ -2,6 +2,7 @@
 //! the real programs in namespaces of their own.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod ice;
 pub mod mem;
 pub mod netns;

@@ -6,13 +6,15 @@ use std::collections::VecDeque;
 use port::slab::{SlabBuf, SlabPool};
 use proto::region::LEDGER_WORDS;
 use proto::{PublicationNo, SessionId, ShardId};
-use roomlane_core::{Datagram, Io, Pool, RelayFeedback, RelayPacket};
+use roomlane_core::{Datagram, Io, Pool, RelayFeedback, RelayPacket, Start};
 
 /// A relayed packet that owns its bytes.
 #[derive(Debug, Clone)]
 pub struct Relayed {
     /// The stream.
     pub publication: PublicationNo,
+    ssrc: u32,
+    start: Start,
     index: u64,
     timestamp: u32,
     marker: bool,
@@ -27,6 +29,8 @@ impl Relayed {
     fn new(packet: &RelayPacket<'_>) -> Self {
         Relayed {
             publication: packet.publication,
+            ssrc: packet.ssrc,
+            start: packet.start,
             index: packet.index,
             timestamp: packet.timestamp,
             marker: packet.marker,
@@ -42,6 +46,8 @@ impl Relayed {
     pub fn view(&self) -> RelayPacket<'_> {
         RelayPacket {
             publication: self.publication,
+            ssrc: self.ssrc,
+            start: self.start,
             index: self.index,
             timestamp: self.timestamp,
             marker: self.marker,

@@ -19,7 +19,7 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    fn bytes(&self) -> [u8; 20] {
+    pub(crate) fn bytes(&self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..8].copy_from_slice(&self.room.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.publication.to_be_bytes());
@@ -27,7 +27,9 @@ impl Watermark {
         bytes
     }
 
+    /// A byte in front of it, which marks keyframes for the node, is skipped: rooms have small numbers.
     fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes = if *bytes.first()? == 0 { bytes } else { &bytes[1..] };
         Some(Watermark {
             room: u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?),
             publication: u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?),
@@ -43,7 +45,7 @@ pub fn key(profile: Profile, number: u64) -> KeyMaterial {
     KeyMaterial { bytes: List::from_slice(&bytes).expect("fits") }
 }
 
-fn master(profile: Profile, key: &KeyMaterial) -> MasterKey {
+pub(crate) fn master(profile: Profile, key: &KeyMaterial) -> MasterKey {
     MasterKey::new(profile, &key.bytes).expect("length of the profile")
 }
 
@@ -141,16 +143,24 @@ impl Publisher {
 
     /// Opens what the node sends to the publisher: RTCP only.
     pub fn open_rtcp(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = packet.to_vec();
-        let (len, _) =
-            srtp::Provider::open_rtcp(&RingProvider::new(), &self.inbound, &mut bytes).ok()?;
-        bytes.truncate(len);
-        Some(bytes)
+        open_rtcp(&self.inbound, packet)
     }
 }
 
+/// Opens an RTCP compound, as either end does.
+pub(crate) fn open_rtcp(inbound: &Inbound<RingProvider>, packet: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = packet.to_vec();
+    let (len, _) = srtp::Provider::open_rtcp(&RingProvider::new(), inbound, &mut bytes).ok()?;
+    bytes.truncate(len);
+    Some(bytes)
+}
+
 /// Seals an RTCP compound at the next index, as either end does.
-fn seal_rtcp(outbound: &Outbound<RingProvider>, next: &mut u32, compound: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_rtcp(
+    outbound: &Outbound<RingProvider>,
+    next: &mut u32,
+    compound: &[u8],
+) -> Vec<u8> {
     let mut out = compound.to_vec();
     out.resize(compound.len() + outbound.profile().rtcp_overhead(), 0);
     let index = EgressRtcpIndex::new(RtcpIndex::new(*next).expect("31 bits"));
@@ -176,6 +186,8 @@ pub struct Got {
     pub payload_type: u8,
     /// Contributing sources.
     pub csrcs: Vec<u32>,
+    /// Bytes of the payload.
+    pub payload_len: usize,
     /// Extension profile and content.
     pub extension: Option<(u16, Vec<u8>)>,
 }
@@ -267,6 +279,7 @@ impl Subscriber {
             timestamp: header.timestamp(),
             payload_type: header.payload_type(),
             csrcs: header.csrcs().collect(),
+            payload_len: len,
             extension: header.extension().map(|block| (block.profile, block.data.to_vec())),
         })
     }

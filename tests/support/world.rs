@@ -12,6 +12,7 @@ use roomlane_core::{Burst, Datagram, Duration, Instant, Io, Now, Shard, ShardCon
 use srtp::audit::{Audited, NonceAuditor};
 use srtp::{Profile, RingProvider};
 
+use crate::bundle::Bundle;
 use crate::mem::MemIo;
 use crate::peer::{Publisher, Subscriber, key};
 
@@ -211,15 +212,58 @@ impl World {
         let spec = self.stream(kind);
         open.publications.push(spec);
         self.open(open);
+        self.announce(shard, room, member, spec);
+        let ids = (open.session, room, member);
+        let keys = (&open.rx_key, &open.tx_key);
+        Publisher::new(ids, spec, open.remote, self.profile, keys, first)
+    }
+
+    /// Relays a stream to all other shards.
+    fn announce(&mut self, shard: usize, room: RoomNo, member: MemberNo, spec: PublicationSpec) {
         for other in (0..self.shards.len()).filter(|other| *other != shard) {
             let home = ShardId(shard as u8);
             self.set_up(other, Command::OpenRemote { room, member, home, spec });
             let add = Command::AddRelay { publication: spec.publication, to: ShardId(other as u8) };
             self.command(shard, &add);
         }
+    }
+
+    /// A publisher of several streams over one transport.
+    pub fn bundle(
+        &mut self,
+        shard: usize,
+        room: RoomNo,
+        app: u32,
+        specs: &[PublicationSpec],
+    ) -> Bundle {
+        let member = MemberNo(self.number());
+        let mut open = self.session(shard, room, app, member);
+        open.publications = List::from_slice(specs).expect("eight at most");
+        self.open(open);
+        for spec in specs {
+            self.announce(shard, room, member, *spec);
+        }
         let ids = (open.session, room, member);
-        let keys = (&open.rx_key, &open.tx_key);
-        Publisher::new(ids, spec, open.remote, self.profile, keys, first)
+        Bundle::new(ids, open.remote, self.profile, (&open.rx_key, &open.tx_key))
+    }
+
+    /// A subscriber with one slot per stream, each able to take its codec.
+    pub fn viewer(
+        &mut self,
+        shard: usize,
+        room: RoomNo,
+        app: u32,
+        specs: &[PublicationSpec],
+    ) -> Subscriber {
+        let member = MemberNo(self.number());
+        let mut open = self.session(shard, room, app, member);
+        for spec in specs {
+            let mut slot = self.slot(spec.kind);
+            slot.codecs[0].codec = spec.codec;
+            open.slots.push(slot);
+        }
+        self.open(open);
+        self.receiver(&open)
     }
 
     /// A subscriber with one slot per kind.

@@ -73,6 +73,7 @@ drop_reasons! {
     BadPacket "bad_packet" "The authenticated packet's content is malformed (padding, extension, RTCP).";
     PayloadType "payload_type" "The authenticated packet's payload type is not the negotiated one.";
     LateAfterSwitch "late_after_switch" "The packet is older than the segment that its subscriber is in.";
+    AwaitingKeyframe "awaiting_keyframe" "The subscriber's picture starts at a keyframe, and none has come yet.";
     NoPath "no_path" "The subscriber's address is not known yet.";
     KeyExhausted "key_exhausted" "The key has protected as many packets as RFC 3711 allows.";
 }

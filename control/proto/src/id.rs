@@ -29,6 +29,38 @@ pub struct PublicationNo(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode, Default)]
 pub struct CodecId(pub u16);
 
+impl CodecId {
+    // Formats, as the upper byte of an id has them; the lower byte has the parameters that must be equal.
+    /// RFC 7587.
+    pub const OPUS: u8 = 1;
+    /// G.711 mu-law.
+    pub const PCMU: u8 = 2;
+    /// G.711 A-law.
+    pub const PCMA: u8 = 3;
+    /// G.722.
+    pub const G722: u8 = 4;
+    /// RFC 7741.
+    pub const VP8: u8 = 16;
+    /// RFC 9628.
+    pub const VP9: u8 = 17;
+    /// AV1.
+    pub const AV1: u8 = 18;
+    /// RFC 6184.
+    pub const H264: u8 = 19;
+    /// RFC 7798.
+    pub const H265: u8 = 20;
+
+    /// From a format and its parameters.
+    pub const fn new(format: u8, parameters: u8) -> Self {
+        CodecId((format as u16) << 8 | parameters as u16)
+    }
+
+    /// The format.
+    pub const fn format(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+}
+
 /// A session: shard (8 bits), slot in the shard's table (24 bits), generation of that slot (16 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode, Default)]
 pub struct SessionId(pub u64);

@@ -9,6 +9,7 @@ use proto::{
 };
 use srtp::{Profile, Provider, RtcpIndex, RtcpReplayWindow};
 
+use crate::gate::Gate;
 use crate::ice::Agent;
 use crate::ingress;
 use crate::limits::TOMBSTONE;
@@ -76,7 +77,7 @@ impl<P: Provider> Shard<P> {
             }
             Command::CloseRemote { publication } => self.close_remote(now, io, *publication),
             Command::Resync => {
-                self.resync = Some(Resync { at: 0, told: 0 });
+                self.resync = Some(Resync { at: 0, part: 0, told: 0 });
                 Ok(())
             }
             Command::Drain { draining } => {
@@ -342,14 +343,16 @@ impl<P: Provider> Shard<P> {
         } else {
             Munger::new(ceiling, (io.ledger_load(session, word + 1) >> 32) as u32)
         };
-        let slot = Slot {
+        let mut slot = Slot {
             session,
             position: position as u8,
             spec: *spec,
             munger,
             ceiling,
+            gate: if ceiling == 0 { Gate::Keyframe } else { Gate::AtOnce },
             ..Slot::default()
         };
+        slot.write_mid_block();
         let index = self.slots.insert(slot).expect("counted before");
         self.sessions[session as usize].slots.push(index);
         fill_slot(self, now, io, index);

@@ -4,6 +4,7 @@ use proto::Event;
 use srtp::Provider;
 
 use crate::limits::EVENTS_MAX;
+use crate::session::Session;
 use crate::shard::Shard;
 
 /// First in, first out; when it is full new events are refused.
@@ -43,25 +44,49 @@ impl EventQueue {
 }
 
 impl<P: Provider> Shard<P> {
-    /// One open session after the other, so that an answer of any length needs no queue.
+    /// One open session after the other, each with its streams and slots behind it, so that an answer of
+    /// any length needs no queue.
     pub(crate) fn next_resync_event(&mut self) -> Option<Event> {
         let mut resync = self.resync?;
         while resync.at < self.sessions_high {
             let session = &self.sessions[resync.at as usize];
-            resync.at += 1;
-            if session.is_open() {
-                resync.told += 1;
-                self.resync = Some(resync);
-                return Some(Event::Session {
-                    session: session.id,
-                    room: self.rooms[session.room].no,
-                    member: session.member,
-                    grant: session.grant,
-                    blob: session.blob,
-                });
+            let event = session.is_open().then(|| self.part(session, resync.part)).flatten();
+            match event {
+                Some(_) => {
+                    resync.told += u32::from(resync.part == 0);
+                    resync.part += 1;
+                    self.resync = Some(resync);
+                    return event;
+                }
+                None => (resync.at, resync.part) = (resync.at + 1, 0),
             }
         }
         self.resync = None;
         Some(Event::ResyncDone { sessions: resync.told })
+    }
+
+    /// What is told of a session: itself, then its publications, then its slots.
+    fn part(&self, session: &Session, part: usize) -> Option<Event> {
+        let id = session.id;
+        let Some(part) = part.checked_sub(1) else {
+            let room = self.rooms[session.room].no;
+            let (member, grant, blob) = (session.member, session.grant, session.blob);
+            return Some(Event::Session { session: id, room, member, grant, blob });
+        };
+        if let Some(publication) = session.publications.get(part) {
+            let spec = self.publications[*publication].spec;
+            return Some(Event::Publication { session: id, spec });
+        }
+        let index = *session.slots.get(part - session.publications.len())?;
+        let slot = &self.slots[index];
+        let spec = &slot.spec;
+        Some(Event::SlotOpen {
+            session: id,
+            slot: slot.position,
+            mid: spec.mid,
+            kind: spec.kind,
+            ssrcs: (spec.ssrc, spec.rtx_ssrc),
+            state: self.slot_state(index),
+        })
     }
 }

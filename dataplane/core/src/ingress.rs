@@ -9,6 +9,8 @@ use proto::region::ledger;
 use proto::{DropReason, PublicationSpec};
 use srtp::{PacketIndex, Provider, Replay, ReplayWindow};
 
+use crate::gate::Frames;
+use crate::layers::Rhythm;
 use crate::limits::INGRESS_MAX;
 use crate::reception::Reception;
 use crate::shard::Shard;
@@ -41,6 +43,10 @@ pub struct Ingress {
     pub window: ReplayWindow,
     /// Failed authentications before the first success, for the first guess of the ROC.
     pub first_failures: u32,
+    /// Where its pictures begin.
+    pub frames: Frames,
+    /// How it flows.
+    pub rhythm: Rhythm,
     /// RFC 3550 statistics.
     pub reception: Reception,
     /// The last sender report: NTP time on the node's clock, and RTP timestamp. Zero before the first.
@@ -62,6 +68,8 @@ impl Default for Ingress {
             ssrc: 0,
             window: ReplayWindow::new(),
             first_failures: 0,
+            frames: Frames::default(),
+            rhythm: Rhythm::default(),
             reception: Reception::default(),
             report: (0, 0),
             report_echo: (0, Instant(0)),

@@ -2,7 +2,7 @@
 
 use proto::{PublicationNo, SessionId, ShardId};
 
-use crate::{Buf, Datagram};
+use crate::{Buf, Datagram, Start};
 
 /// The outside of a shard: buffers, the wire, other shards, the ledger, the cycle counter.
 pub trait Io {
@@ -37,6 +37,10 @@ pub trait Io {
 pub struct RelayPacket<'a> {
     /// The stream.
     pub publication: PublicationNo,
+    /// The publisher's SSRC. Another one than before is another layer, with numbers of its own.
+    pub ssrc: u32,
+    /// What it is to somebody who waits for a picture.
+    pub start: Start,
     /// Extended ingress index (ROC and sequence number, RFC 3711 3.3.1).
     pub index: u64,
     /// RTP timestamp as received.

@@ -10,11 +10,13 @@ pub mod burst;
 mod commands;
 mod events;
 mod fanout;
+mod gate;
 mod ice;
 mod ingress;
 pub mod io;
 #[cfg(test)]
 mod isolation;
+mod layers;
 pub mod limits;
 mod membership;
 mod munger;
@@ -35,6 +37,7 @@ mod transport;
 
 pub use buf::{BUF_CAPACITY, Buf, HEADROOM, Pool};
 pub use burst::{BURST_MAX, Burst, Datagram, Endpoint, Path, TX_BURST_MAX, TxBurst};
+pub use gate::Start;
 pub use io::{Io, RelayFeedback, RelayPacket};
 pub use shard::{Shard, ShardConfig};
 pub use time::{Duration, Instant, Now};

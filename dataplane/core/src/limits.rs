@@ -67,6 +67,17 @@ pub const TOMBSTONE: Duration = Duration::from_s(30);
 pub const ROOM_LINGER_MIN: Duration = Duration::from_s(1);
 /// Between two picture-loss indications to one publisher.
 pub const PLI_INTERVAL: Duration = Duration::from_ms(500);
+/// A subscriber waits so long for a keyframe; then it gets the next picture, whatever it is.
+pub const KEYFRAME_WAIT: Duration = Duration::from_s(2);
+/// A simulcast layer that was silent for longer is interrupted.
+pub const LAYER_GAP: Duration = Duration::from_ms(500);
+/// A layer must have flowed without an interruption so long before anybody is switched up to it; also the
+/// window in which its rate is measured.
+pub const LAYER_STEADY: Duration = Duration::from_s(1);
+/// A layer that was silent so long is given up for any other.
+pub const LAYER_GONE: Duration = Duration::from_s(2);
+/// A layer is higher than another one if its rate is more than so many percent of the other's.
+pub const LAYER_BETTER_PERCENT: u64 = 125;
 /// Between two visits of the housekeeping to one session: the interval of RTCP reports.
 pub const VISIT_INTERVAL: Duration = Duration::from_s(1);
 /// Between two turns of the housekeeping; each visits its share of the sessions.

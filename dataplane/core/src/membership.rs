@@ -32,6 +32,16 @@ pub fn for_each_of_resource<P: Provider>(
     }
 }
 
+/// What a free slot makes of a publication.
+enum Fit {
+    /// It takes it, under this payload type.
+    Takes(u8),
+    /// It would, but for the codec.
+    Mismatch,
+    /// It is not for this slot, or shown in another one.
+    No,
+}
+
 /// Shows a new publication to the free slots of its room, oldest subscriber first.
 pub fn show_publication<P: Provider, I: Io>(
     shard: &mut Shard<P>,
@@ -42,10 +52,24 @@ pub fn show_publication<P: Provider, I: Io>(
     let mut session = shard.rooms[shard.publications[publication].room].sessions.first;
     while session != NONE {
         let slots = shard.sessions[session as usize].slots;
-        for slot in slots.iter() {
-            if shard.slots[*slot].publication == NONE && offer(shard, now, io, *slot, publication) {
-                break;
+        let mut mismatch = None;
+        for slot in slots.iter().copied() {
+            if shard.slots[slot].publication != NONE {
+                continue;
             }
+            match fit(shard, slot, publication) {
+                Fit::Takes(payload_type) => {
+                    if attach(shard, now, io, slot, publication, payload_type) {
+                        mismatch = None;
+                        break;
+                    }
+                }
+                Fit::Mismatch => mismatch = mismatch.or(Some(slot)),
+                Fit::No => {}
+            }
+        }
+        if let Some(slot) = mismatch {
+            tell_mismatch(shard, slot, publication);
         }
         session = shard.sessions[session as usize].links.next;
     }
@@ -55,63 +79,105 @@ pub fn show_publication<P: Provider, I: Io>(
 pub fn fill_slot<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, slot: u32) {
     let session = shard.slots[slot].session;
     let mut publication = shard.rooms[shard.sessions[session as usize].room].publications.first;
+    let mut mismatch = None;
     while publication != NONE {
-        if offer(shard, now, io, slot, publication) {
-            return;
+        match fit(shard, slot, publication) {
+            Fit::Takes(payload_type) => {
+                if attach(shard, now, io, slot, publication, payload_type) {
+                    return;
+                }
+            }
+            Fit::Mismatch => mismatch = mismatch.or(Some(publication)),
+            Fit::No => {}
         }
         publication = shard.publications[publication].links.next;
     }
+    if let Some(publication) = mismatch {
+        tell_mismatch(shard, slot, publication);
+    }
 }
 
-/// Attaches a publication to a free slot if it may be shown there; true when it is shown now, or to
-/// another slot of the same resource.
-fn offer<P: Provider, I: Io>(
-    shard: &mut Shard<P>,
-    now: Now,
-    io: &mut I,
-    slot_index: u32,
-    publication: u32,
-) -> bool {
-    let slot = &shard.slots[slot_index];
+fn fit<P: Provider>(shard: &Shard<P>, slot: u32, publication: u32) -> Fit {
+    let slot = &shard.slots[slot];
     let stream = &shard.publications[publication];
-    let session_index = slot.session;
-    let session = &shard.sessions[session_index as usize];
+    let session = &shard.sessions[slot.session as usize];
     let is_wanted = stream.live
         && stream.room == session.room
         && stream.spec.kind == slot.spec.kind
         && stream.member != session.member
         && slot.spec.publisher.is_none_or(|publisher| publisher == stream.member);
-    if !is_wanted || is_shown(shard, session_index, publication) {
-        return false;
+    if !is_wanted || is_shown(shard, slot.session, publication) {
+        return Fit::No;
     }
-    let position = slot.position;
-    let (id, member) = (session.id, stream.member);
-    let Some(codec) = slot.spec.codecs.iter().find(|codec| codec.codec == stream.spec.codec) else {
-        if !slot.mismatch {
-            shard.slots[slot_index].mismatch = true;
-            let state = SlotState::CodecMismatch { member };
-            shard.emit(Event::Slot { session: id, slot: position, state });
-        }
-        return false;
+    match slot.spec.codecs.iter().find(|codec| codec.codec == stream.spec.codec) {
+        Some(codec) => Fit::Takes(codec.payload_type),
+        None => Fit::Mismatch,
+    }
+}
+
+/// Says that a free slot cannot take the codec of a publication; of each publication once per resource,
+/// and of each slot the first.
+fn tell_mismatch<P: Provider>(shard: &mut Shard<P>, slot_index: u32, publication: u32) {
+    let slot = &shard.slots[slot_index];
+    let tells = |session: u32| {
+        let slots = &shard.sessions[session as usize].slots;
+        slots.iter().any(|slot| shard.slots[*slot].mismatch == publication)
     };
-    let payload_type = codec.payload_type;
-    let no = stream.spec.publication;
-    let entry = Entry { slot: slot_index, session: session_index, grant: session.grant };
-    let room = session.room;
+    let mut is_told = slot.mismatch != NONE || tells(slot.session);
+    for_each_of_resource(shard, slot.session, |other| is_told |= tells(other));
+    if !is_told {
+        shard.slots[slot_index].mismatch = publication;
+        tell_slot(shard, slot_index);
+    }
+}
+
+/// Attaches a publication to a free slot; false when no memory is left for it.
+fn attach<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    now: Now,
+    io: &mut I,
+    slot_index: u32,
+    publication: u32,
+    payload_type: u8,
+) -> bool {
+    let session = shard.slots[slot_index].session;
+    let grant = shard.sessions[session as usize].grant;
+    let entry = Entry { slot: slot_index, session, grant };
     if !shard.fanouts.push(&mut shard.publications[publication].fanout, entry) {
         return false;
     }
     let slot = &mut shard.slots[slot_index];
     slot.publication = publication;
     slot.payload_type = payload_type;
-    slot.mismatch = false;
-    slot.munger.end_segment();
+    slot.mismatch = NONE;
+    let room = shard.publications[publication].room;
     shard.rooms[room].subscription_count += 1;
     shard.counters.subscriptions += 1;
-    let state = SlotState::On { member, publication: no };
-    shard.emit(Event::Slot { session: id, slot: position, state });
+    tell_slot(shard, slot_index);
     request_keyframe(shard, now, io, publication);
     true
+}
+
+fn tell_slot<P: Provider>(shard: &mut Shard<P>, slot_index: u32) {
+    let slot = &shard.slots[slot_index];
+    let (session, slot) = (shard.sessions[slot.session as usize].id, slot.position);
+    let state = shard.slot_state(slot_index);
+    shard.emit(Event::Slot { session, slot, state });
+}
+
+impl<P: Provider> Shard<P> {
+    /// What a slot shows now.
+    pub(crate) fn slot_state(&self, slot: u32) -> SlotState {
+        let slot = &self.slots[slot];
+        match (slot.publication, slot.mismatch) {
+            (NONE, NONE) => SlotState::Off,
+            (NONE, other) => SlotState::CodecMismatch { member: self.publications[other].member },
+            (shown, _) => {
+                let stream = &self.publications[shown];
+                SlotState::On { member: stream.member, publication: stream.spec.publication }
+            }
+        }
+    }
 }
 
 /// Whether a slot of the session's resource shows the publication.
@@ -132,7 +198,7 @@ pub fn detach<P: Provider>(shard: &mut Shard<P>, slot_index: u32) {
     if publication == NONE {
         return;
     }
-    slot.munger.end_segment();
+    slot.end_segment();
     let stream = &mut shard.publications[publication];
     shard.fanouts.remove(&mut stream.fanout, slot_index);
     shard.rooms[stream.room].subscription_count -= 1;
@@ -159,13 +225,28 @@ pub fn unpublish<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I,
     }
     loop {
         let mut cursor = shard.fanouts.start(&shard.publications[publication].fanout);
-        let Some(entry) = shard.fanouts.next(&mut cursor) else { return };
+        let Some(entry) = shard.fanouts.next(&mut cursor) else { break };
         detach(shard, entry.slot);
-        let slot = &shard.slots[entry.slot];
-        let (id, position) = (shard.sessions[slot.session as usize].id, slot.position);
-        fill_slot(shard, now, io, entry.slot);
-        if shard.slots[entry.slot].publication == NONE {
-            shard.emit(Event::Slot { session: id, slot: position, state: SlotState::Off });
+        refill(shard, now, io, entry.slot);
+    }
+    let mut session = shard.rooms[room].sessions.first;
+    while session != NONE {
+        let slots = shard.sessions[session as usize].slots;
+        for slot in slots.iter().copied() {
+            if shard.slots[slot].mismatch != publication {
+                continue;
+            }
+            shard.slots[slot].mismatch = NONE;
+            refill(shard, now, io, slot);
         }
+        session = shard.sessions[session as usize].links.next;
+    }
+}
+
+/// Fills a slot that shows nothing any more, or tells that it is off.
+fn refill<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, slot: u32) {
+    fill_slot(shard, now, io, slot);
+    if shard.slot_state(slot) == SlotState::Off {
+        tell_slot(shard, slot);
     }
 }

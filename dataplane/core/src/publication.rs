@@ -1,7 +1,9 @@
 //! A stream in, as its subscribers see it: what was negotiated, whom it fans out to, and which of the
 //! SSRCs that its publisher sends is forwarded at present.
 
-use proto::{Extension, MemberNo, PublicationSpec, ShardId};
+use proto::{CodecId, Extension, MemberNo, PublicationSpec, ShardId};
+
+use wire::marks;
 
 use crate::Instant;
 use crate::fanout::FanOut;
@@ -28,6 +30,13 @@ pub struct Publication {
     /// Index of the ingress stream that is forwarded; `NONE` while no SSRC is known, and for a
     /// publication of another shard.
     pub active: u32,
+    /// Index of the ingress stream of a higher layer that is to be forwarded from its next keyframe on;
+    /// or `NONE`.
+    pub wanted: u32,
+    /// The SSRC that the copies from another shard had last.
+    pub relayed_ssrc: Option<u32>,
+    /// Where to look for keyframes in its payloads.
+    pub marks: Option<marks::Codec>,
     /// The last sender report of that stream: NTP time on the node's clock, and RTP timestamp. Zero
     /// before the first.
     pub report: (u64, u32),
@@ -60,6 +69,9 @@ impl Publication {
             room: NONE,
             member: MemberNo(0),
             active: NONE,
+            wanted: NONE,
+            relayed_ssrc: None,
+            marks: marks(spec.codec),
             report: (0, 0),
             transport_cc_id,
             fanout: FanOut::default(),
@@ -68,5 +80,16 @@ impl Publication {
             pli_pending: false,
             links: Links::default(),
         }
+    }
+}
+
+/// The codec whose keyframes can be told by their payloads.
+fn marks(codec: CodecId) -> Option<marks::Codec> {
+    match codec.format() {
+        CodecId::VP8 => Some(marks::Codec::Vp8),
+        CodecId::VP9 => Some(marks::Codec::Vp9),
+        CodecId::AV1 => Some(marks::Codec::Av1),
+        CodecId::H264 => Some(marks::Codec::H264),
+        _ => None,
     }
 }

@@ -10,6 +10,7 @@ use srtp::{EgressRtcpIndex, Provider, RtcpIndex};
 use wire::rtcp::{ReportBlock, SenderInfo};
 use wire::rtcp_write::Writer;
 
+use crate::layers::keyframe_ssrc;
 use crate::limits::{CLAIM, INGRESS_MAX, PLI_INTERVAL};
 use crate::shard::Shard;
 use crate::slab::NONE;
@@ -31,6 +32,7 @@ pub fn request_keyframe<P: Provider, I: Io>(
         return;
     }
     if let Some(home) = stream.home {
+        stream.pli_sent = now.mono;
         let feedback = RelayFeedback { publication: stream.spec.publication, keyframe: true };
         io.relay_feedback(home, feedback);
         return;
@@ -62,14 +64,13 @@ pub fn flush_pending_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io:
 }
 
 fn send_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, publication: u32) {
+    let media_ssrc = keyframe_ssrc(shard, now, publication);
     let stream = &mut shard.publications[publication];
     stream.pli_pending = false;
     // Before its first packet nobody knows its SSRC, and it will begin with a keyframe.
-    if stream.active == NONE {
-        return;
-    }
+    let Some(media_ssrc) = media_ssrc else { return };
     stream.pli_sent = now.mono;
-    let (session, media_ssrc) = (stream.session, shard.ingress[stream.active].ssrc);
+    let session = stream.session;
     let own_ssrc = shard.sessions[session as usize].rtcp_ssrc;
     let sent = send_rtcp(shard, io, session, |writer| {
         writer.receiver_report(own_ssrc, &[])?;

@@ -1,13 +1,17 @@
 //! One secured transport of one member.
 
+use proto::command::TOKEN_MAX;
 use proto::region::ledger::RTCP_SOURCES;
 use proto::{
-    CloseReason, DropReason, ExtensionId, GrantWord, Label, List, MemberNo, Path, SessionId,
-    SrtpProfile,
+    CloseReason, DropReason, Extension, ExtensionId, GrantWord, Label, List, MemberNo, Path,
+    SessionId, SrtpProfile,
 };
 use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
 
+use wire::rtp_ext;
+
 use crate::Instant;
+use crate::gate::Gate;
 use crate::limits::{INGRESS_MAX, PUBLICATIONS_MAX, SLOTS_MAX};
 use crate::policer::Bucket;
 use crate::room::Links;
@@ -159,6 +163,9 @@ pub struct Keys<P: Provider> {
     pub outbound: Outbound<P>,
 }
 
+/// Bytes of an extension block with nothing but a mid: one head byte, padded to whole words.
+pub const MID_BLOCK_MAX: usize = (1 + TOKEN_MAX).next_multiple_of(4);
+
 /// A receive section of a subscriber.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
@@ -172,8 +179,13 @@ pub struct Slot {
     pub publication: u32,
     /// The payload type negotiated for that stream's codec.
     pub payload_type: u8,
-    /// Somebody publishes its kind in a codec it cannot take, and it was told.
-    pub mismatch: bool,
+    /// Index of a stream of its kind that it cannot take for its codec, and of which it told; or `NONE`.
+    pub mismatch: u32,
+    /// The header extension that names its m-section, as it stands in packets that carry no other one;
+    /// empty where none was negotiated.
+    pub mid_block: List<u8, MID_BLOCK_MAX>,
+    /// What its next segment waits for.
+    pub gate: Gate,
     /// Rewrites what it shows.
     pub munger: crate::munger::Munger,
     /// First egress index not claimed in the ledger.
@@ -184,6 +196,30 @@ pub struct Slot {
     pub tx_octets: u32,
 }
 
+impl Slot {
+    /// The next packet starts a segment: another publisher, another layer.
+    pub fn end_segment(&mut self) {
+        self.munger.end_segment();
+        self.gate = Gate::Keyframe;
+    }
+
+    /// The id and text of the mid that goes into every packet; a peer needs it until it knows the SSRC
+    /// (RFC 9143 9.2), and when that is nobody says.
+    pub fn mid(&self) -> Option<(u8, &[u8])> {
+        let known = self.spec.extensions.iter().find(|known| known.extension == Extension::Mid)?;
+        let fits = matches!(known.id, 1..=14) && !self.spec.mid.is_empty();
+        fits.then_some((known.id, &*self.spec.mid))
+    }
+
+    /// Prepares `mid_block`.
+    pub fn write_mid_block(&mut self) {
+        let mut block = [0; MID_BLOCK_MAX];
+        let written = rtp_ext::write(&mut block, self.mid());
+        let data = written.ok().flatten().map_or(&[][..], |block| block.data);
+        self.mid_block = List::from_slice(data).unwrap_or_default();
+    }
+}
+
 impl Default for Slot {
     fn default() -> Self {
         Slot {
@@ -192,7 +228,9 @@ impl Default for Slot {
             spec: proto::SlotSpec::default(),
             publication: NONE,
             payload_type: 0,
-            mismatch: false,
+            mismatch: NONE,
+            mid_block: List::default(),
+            gate: Gate::default(),
             munger: crate::munger::Munger::new(0, 0),
             ceiling: 0,
             tx_packets: 0,

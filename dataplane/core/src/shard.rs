@@ -90,7 +90,11 @@ pub struct Shard<P: Provider> {
 /// How far the answer to `Resync` is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resync {
+    /// The session that is told of.
     pub at: u32,
+    /// How much of it was told.
+    pub part: usize,
+    /// Sessions told.
     pub told: u32,
 }
 
@@ -156,7 +160,7 @@ impl<P: Provider> Shard<P> {
         stage::run(self, io, &mut work, 6, |shard, io, work| {
             stage::feedback(shard, now, io, work, rx)
         });
-        stage::run(self, io, &mut work, 7, |shard, _, work| stage::route(shard, work));
+        stage::run(self, io, &mut work, 7, |shard, io, work| stage::route(shard, now, io, work));
         stage::run(self, io, &mut work, 8, |shard, io, work| stage::seal(shard, now, io, work, rx));
         stage::account(self, io, &work, rx);
     }

@@ -7,7 +7,7 @@
 
 use proto::{PublicationNo, ShardId};
 use roomlane_core::buf::BUF_CAPACITY;
-use roomlane_core::{RelayFeedback, RelayPacket};
+use roomlane_core::{RelayFeedback, RelayPacket, Start};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// Most opened copies on their way between two shards.
@@ -25,6 +25,8 @@ pub const RELAY_BYTES: usize = BUF_CAPACITY;
 #[derive(Debug)]
 struct Slot {
     publication: PublicationNo,
+    ssrc: u32,
+    start: Start,
     index: u64,
     timestamp: u32,
     marker: bool,
@@ -40,6 +42,8 @@ impl Slot {
     fn empty() -> Box<Self> {
         Box::new(Slot {
             publication: PublicationNo(0),
+            ssrc: 0,
+            start: Start::Inside,
             index: 0,
             timestamp: 0,
             marker: false,
@@ -55,6 +59,8 @@ impl Slot {
     fn fill(&mut self, packet: &RelayPacket<'_>) {
         let (extension, payload) = (packet.extension, packet.payload);
         self.publication = packet.publication;
+        self.ssrc = packet.ssrc;
+        self.start = packet.start;
         self.index = packet.index;
         self.timestamp = packet.timestamp;
         self.marker = packet.marker;
@@ -71,6 +77,8 @@ impl Slot {
         let (extension, rest) = self.bytes.split_at(self.extension_len);
         RelayPacket {
             publication: self.publication,
+            ssrc: self.ssrc,
+            start: self.start,
             index: self.index,
             timestamp: self.timestamp,
             marker: self.marker,
@@ -211,6 +219,8 @@ mod tests {
     fn packet<'a>(index: u64, extension: &'a [u8], payload: &'a [u8]) -> RelayPacket<'a> {
         RelayPacket {
             publication: PublicationNo(5),
+            ssrc: 0xcafe,
+            start: Start::Keyframe,
             index,
             timestamp: 90_000,
             marker: true,

@@ -15,18 +15,18 @@ pub enum Media {
     Video,
 }
 
-const OPUS: u8 = 1;
-const PCMU: u8 = 2;
-const PCMA: u8 = 3;
-const G722: u8 = 4;
-const VP8: u8 = 16;
-const VP9: u8 = 17;
-const AV1: u8 = 18;
-const H264: u8 = 19;
-const H265: u8 = 20;
+const OPUS: u8 = CodecId::OPUS;
+const PCMU: u8 = CodecId::PCMU;
+const PCMA: u8 = CodecId::PCMA;
+const G722: u8 = CodecId::G722;
+const VP8: u8 = CodecId::VP8;
+const VP9: u8 = CodecId::VP9;
+const AV1: u8 = CodecId::AV1;
+const H264: u8 = CodecId::H264;
+const H265: u8 = CodecId::H265;
 
 const fn id(format: u8, parameters: u8) -> CodecId {
-    CodecId((format as u16) << 8 | parameters as u16)
+    CodecId::new(format, parameters)
 }
 
 /// An `a=rtpmap` value behind its payload type.

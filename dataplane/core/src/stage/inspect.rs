@@ -1,15 +1,23 @@
 //! Inspect: what only an authentic packet may be asked. Padding and extension must hold together, the
-//! payload type must be the negotiated one, and a retransmission is put in its original's place.
+//! payload type must be the negotiated one, and a retransmission is put in its original's place. Of a
+//! picture's payload the first bytes are read for the marks of keyframes, as far as its codec has them and
+//! it is not sealed from end to end; nothing but where a segment starts depends on them.
 //!
-//! Reads: the opened packet. Sets: `transport_seq`; of a repaired packet also `ingress`, `index`,
+//! A packet of nothing but padding, with which a sender without RTX probes, goes its way like any other:
+//! its number is used up, and a receiver would ask for it.
+//!
+//! Reads: the opened packet. Sets: `transport_seq`, `start`; of a repaired packet also `ingress`, `index`,
 //! `is_repair` and where the payload lies. Verdicts: `bad_packet`, `payload_type`, `done`.
 
-use proto::DropReason;
+use proto::{DropReason, MediaKind};
 use srtp::Provider;
+use wire::marks::keyframe_start;
 use wire::rtp::Rtp;
 use wire::rtp_ext::Elements;
+use wire::rtp_ext_values::read_transport_sequence;
 
 use super::{Kind, Verdict, Work, repair};
+use crate::gate::Start;
 use crate::shard::Shard;
 use crate::{Buf, Burst, Io};
 
@@ -43,14 +51,13 @@ fn inspect_one<P: Provider, I: Io>(
     if let Some(block) = packet.extension() {
         for element in Elements::new(block) {
             let element = element.map_err(|_| bad)?;
-            if element.id == publication.transport_cc_id
-                && let Ok(seq) = element.data.try_into()
-            {
-                work.transport_seq[i] = Some(u16::from_be_bytes(seq));
+            if element.id == publication.transport_cc_id {
+                work.transport_seq[i] = read_transport_sequence(element.data);
             }
         }
     }
     let spec = &publication.spec;
+    let (is_audio, marks) = (spec.kind == MediaKind::Audio, publication.marks);
     let is_repair = shard.ingress[work.ingress[i]].role.is_repair;
     let expected = match spec.rtx {
         Some(rtx) if is_repair => rtx.payload_type,
@@ -59,8 +66,22 @@ fn inspect_one<P: Provider, I: Io>(
     if packet.payload_type() != expected {
         return Err(Verdict::Drop(DropReason::PayloadType));
     }
+    let mut payload = packet.payload();
     if is_repair {
-        repair::unwrap(shard, io, work, i, packet.payload())?;
+        payload = repair::unwrap(shard, io, work, i, payload)?;
     }
+    work.start[i] = if is_audio {
+        Start::Keyframe
+    } else {
+        let frames = &mut shard.ingress[work.ingress[i]].frames;
+        let begins = frames.begins(work.index[i], packet.timestamp(), packet.marker());
+        let is_keyframe = match marks {
+            // Padding alone, as some senders probe with.
+            _ if payload.is_empty() => Some(false),
+            Some(codec) => keyframe_start(codec, payload),
+            None => None,
+        };
+        Start::of_video(is_keyframe, begins)
+    };
     Ok(())
 }

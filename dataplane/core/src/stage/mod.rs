@@ -30,6 +30,7 @@ use proto::DropReason;
 use srtp::Provider;
 pub use wire::demux::Kind;
 
+use crate::gate::Start;
 use crate::ingress::Role;
 use crate::limits::SAMPLE_EVERY;
 use crate::shard::Shard;
@@ -81,6 +82,8 @@ pub struct Work {
     /// The transport-wide sequence number of an authentic packet, whatever becomes of it, from
     /// `inspect`.
     pub transport_seq: [Option<u16>; BURST_MAX],
+    /// What it is to somebody who waits for a picture, from `inspect`.
+    pub start: [Start; BURST_MAX],
     /// A retransmission that took its original's place, from `inspect`.
     pub is_repair: [bool; BURST_MAX],
 }
@@ -102,6 +105,7 @@ impl Work {
             payload_at: [0; BURST_MAX],
             payload_len: [0; BURST_MAX],
             transport_seq: [None; BURST_MAX],
+            start: [Start::Inside; BURST_MAX],
             is_repair: [false; BURST_MAX],
         }
     }

@@ -54,7 +54,7 @@ pub fn open<P: Provider, I: Io>(
         let (timestamp, ssrc) = (word_at(bytes, 4), word_at(bytes, 8));
         let received = bytes.len();
         match results[i] {
-            Ok(len) => match commit(shard, now, io, work, i, (ssrc, timestamp)) {
+            Ok(len) => match commit(shard, now, io, work, i, (ssrc, timestamp), len) {
                 Ok(()) => {
                     shard.counters.rx_bytes += received as u64;
                     work.payload_len[i] = len as u16;
@@ -100,6 +100,7 @@ fn commit<P: Provider, I: Io>(
     work: &mut Work,
     i: usize,
     (ssrc, timestamp): (u32, u32),
+    payload_len: usize,
 ) -> Result<(), DropReason> {
     let (session, publication) = (work.session[i], work.publication[i]);
     if work.ingress[i] == NONE {
@@ -110,8 +111,9 @@ fn commit<P: Provider, I: Io>(
     let index = PacketIndex::new(work.index[i]).ok_or(DropReason::KeyExhausted)?;
     shard.accept(io, work.ingress[i], index).map_err(replay)?;
     let clock_rate = shard.publications[work.publication[i]].spec.clock_rate;
-    let reception = &mut shard.ingress[work.ingress[i]].reception;
-    reception.on_packet(now, index.value(), timestamp, clock_rate);
+    let stream = &mut shard.ingress[work.ingress[i]];
+    stream.reception.on_packet(now, index.value(), timestamp, clock_rate);
+    stream.rhythm.on_packet(now.mono, payload_len);
     Ok(())
 }
 

@@ -5,18 +5,21 @@
 //! Verdicts: `forwarded`, `done`. What a copy can die of is counted in `egress_drops`.
 
 use arrayvec::ArrayVec;
+use proto::command::TOKEN_MAX;
 use proto::region::ledger;
 use proto::{DropReason, Extension, ExtensionId, MediaKind};
 use srtp::{EgressIndex, Plaintext, Provider, SealJob};
 use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
-use wire::rtp_ext::{Elements, Form, Writer};
+use wire::rtp_ext::{self, Elements};
 
 use super::admit::refusal;
 use super::{Kind, Verdict, Work};
 use crate::fanout::Entry;
+use crate::layers::{ask_again, end_segments};
 use crate::limits::{CLAIM, EXTENSION_BYTES_MAX, EXTENSION_ELEMENTS_MAX, SEAL_BATCH};
+use crate::session::Slot;
 use crate::shard::Shard;
-use crate::{Buf, Burst, Datagram, Io, Now, RelayPacket};
+use crate::{Buf, Burst, Datagram, Io, Now, RelayPacket, Start};
 
 /// Expedited forwarding for sound (RFC 3246), assured forwarding 41 for pictures (RFC 2597).
 pub fn dscp(kind: MediaKind) -> u8 {
@@ -36,6 +39,8 @@ struct Media {
     clock_rate: u32,
     /// The publication's number, as CSRC.
     csrc: u32,
+    /// What it is to somebody who waits for a picture.
+    start: Start,
     index: u64,
     timestamp: u32,
     marker: bool,
@@ -51,6 +56,7 @@ impl Media {
         publication: u32,
         (index, timestamp): (u64, u32),
         (marker, padding): (bool, bool),
+        start: Start,
     ) -> Media {
         let stream = &shard.publications[publication];
         Media {
@@ -61,6 +67,7 @@ impl Media {
             dscp: dscp(stream.spec.kind),
             clock_rate: stream.spec.clock_rate,
             csrc: stream.spec.publication.0,
+            start,
             index,
             timestamp,
             marker,
@@ -90,27 +97,14 @@ impl Media {
         }
     }
 
-    /// The elements that a subscriber negotiated, under its own ids.
-    fn block<'a>(
-        &self,
-        negotiated: &[ExtensionId],
-        out: &'a mut [u8],
-    ) -> Option<ExtensionBlock<'a>> {
-        let wanted = || {
-            self.elements.iter().filter_map(|(extension, from, to)| {
-                let known = negotiated.iter().find(|known| known.extension == *extension)?;
-                Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
-            })
-        };
-        let form = wanted().try_fold(Form::OneByte, |form, (id, data)| {
-            let needed = Form::for_element(id, data.len())?;
-            Some(if needed == Form::TwoByte { needed } else { form })
-        })?;
-        let mut writer = Writer::new(out, form);
-        for (id, data) in wanted() {
-            writer.push(id, data).ok()?;
-        }
-        writer.finish().ok().flatten()
+    /// The elements that a subscriber negotiated, under its own ids, and its mid.
+    fn block<'a>(&self, slot: &Slot, out: &'a mut [u8]) -> Option<ExtensionBlock<'a>> {
+        let negotiated = &slot.spec.extensions;
+        let wanted = self.elements.iter().filter_map(|(extension, from, to)| {
+            let known = negotiated.iter().find(|known| known.extension == *extension)?;
+            Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
+        });
+        rtp_ext::write(out, wanted.chain(slot.mid())).ok().flatten()
     }
 }
 
@@ -166,11 +160,12 @@ fn seal_local<P: Provider, I: Io>(
     };
     let place = (work.index[i], packet.timestamp());
     let bits = (packet.marker(), packet.has_padding());
-    let mut media = Media::new(shard, publication, place, bits);
+    let mut media = Media::new(shard, publication, place, bits, work.start[i]);
     if let Some(block) = packet.extension() {
         media.keep(block, &shard.publications[publication].spec.extensions);
     }
-    let relayed = relay(shard, io, &media, packet.extension(), &buf.bytes()[payload.clone()]);
+    let relayed =
+        relay(shard, io, &media, packet.ssrc(), packet.extension(), &buf.bytes()[payload.clone()]);
     let (mut sent, held) = seal_copies(shard, now, io, &media, &buf.bytes()[payload], true);
     match held {
         Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, payload_at),
@@ -187,13 +182,18 @@ pub fn seal_relayed<P: Provider, I: Io>(
     packet: &RelayPacket<'_>,
 ) {
     let Some(publication) = shard.publication_by_no.get(&packet.publication) else { return };
-    let place = (packet.index, packet.timestamp);
-    let mut media = Media::new(shard, publication, place, (packet.marker, packet.padding));
     let stream = &mut shard.publications[publication];
     if stream.home.is_none() || !stream.live {
         return;
     }
     stream.report = packet.report;
+    if stream.relayed_ssrc.replace(packet.ssrc).is_some_and(|before| before != packet.ssrc) {
+        end_segments(shard, publication);
+    }
+    let place = (packet.index, packet.timestamp);
+    let bits = (packet.marker, packet.padding);
+    let mut media = Media::new(shard, publication, place, bits, packet.start);
+    let stream = &shard.publications[publication];
     let block = ExtensionBlock { profile: packet.extension_profile, data: packet.extension };
     media.keep(block, &stream.spec.extensions);
     seal_copies(shard, now, io, &media, packet.payload, false);
@@ -204,6 +204,7 @@ fn relay<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     media: &Media,
+    ssrc: u32,
     block: Option<ExtensionBlock<'_>>,
     payload: &[u8],
 ) -> bool {
@@ -215,6 +216,8 @@ fn relay<P: Provider, I: Io>(
         waiting &= waiting - 1;
         let copy = RelayPacket {
             publication: publication.spec.publication,
+            ssrc,
+            start: media.start,
             index: media.index,
             timestamp: media.timestamp,
             marker: media.marker,
@@ -246,13 +249,14 @@ fn seal_copies<P: Provider, I: Io>(
 ) -> (usize, Option<Copy>) {
     let mut batch = Batch { to: ArrayVec::new(), indices: ArrayVec::new(), bufs: ArrayVec::new() };
     let mut held = None;
-    let mut sent = 0;
+    let (mut sent, mut waits) = (0, false);
     let mut cursor = shard.fanouts.start(&shard.publications[media.publication].fanout);
     while let Some(entry) = shard.fanouts.next(&mut cursor) {
         let copy = match decide(shard, now, io, media, entry) {
             Ok(copy) => copy,
             Err(reason) => {
                 shard.counters.egress_drops[reason as usize] += 1;
+                waits |= reason == DropReason::AwaitingKeyframe;
                 continue;
             }
         };
@@ -267,6 +271,9 @@ fn seal_copies<P: Provider, I: Io>(
     }
     if !batch.to.is_empty() {
         sent += seal_batch(shard, io, media, payload, &mut batch);
+    }
+    if waits {
+        ask_again(shard, now, io, media.publication);
     }
     (sent, held)
 }
@@ -288,6 +295,9 @@ fn decide<P: Provider, I: Io>(
     let tag_len = crate::commands::profile(session.profile).rtp_tag_len();
     let slot = &mut shard.slots[entry.slot];
     let starts = !slot.munger.is_running();
+    if starts && !slot.gate.admits(now.mono, media.start) {
+        return Err(DropReason::AwaitingKeyframe);
+    }
     let place = slot.munger.place(now.mono, media.index, media.timestamp, media.clock_rate)?;
     let index = place.index.index().value();
     if index >= slot.ceiling || starts {
@@ -300,8 +310,8 @@ fn decide<P: Provider, I: Io>(
     Ok(Copy { entry, index: place.index, timestamp: place.timestamp, tag_len })
 }
 
-/// Room for an extension block: every kept byte, a head for each element, padding.
-const BLOCK_MAX: usize = EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + 4;
+/// Room for an extension block: every kept byte, a head for each element, a mid, padding.
+const BLOCK_MAX: usize = EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + (2 + TOKEN_MAX) + 4;
 
 /// Calls `write` with the copy's header, ready to be emitted.
 fn with_header<P: Provider, T>(
@@ -323,10 +333,14 @@ fn with_header<P: Provider, T>(
         extension: None,
     };
     if media.elements.is_empty() || slot.spec.extensions.is_empty() {
+        if !slot.mid_block.is_empty() {
+            let profile = rtp_ext::PROFILE_ONE_BYTE;
+            repr.extension = Some(ExtensionBlock { profile, data: &slot.mid_block });
+        }
         return write(&repr);
     }
     let mut block = [0; BLOCK_MAX];
-    repr.extension = media.block(&slot.spec.extensions, &mut block);
+    repr.extension = media.block(slot, &mut block);
     write(&repr)
 }
 
