@@ -8,4 +8,6 @@ mod ice;
 mod ice_refuse;
 mod random;
 mod refuse;
+mod repair;
 mod simulcast;
+mod upstream;

@@ -122,13 +122,38 @@ impl Publisher {
             csrcs: &[0xdead_beef],
             extension,
         };
+        self.seal(&repr, index, &payload)
+    }
+
+    /// The retransmission (RFC 4588) of the packet at `index`, as the repair stream's packet at
+    /// `rtx_index`.
+    pub fn rtx_packet_at(&self, rtx_index: u64, index: u64, payload_len: usize) -> Vec<u8> {
+        let rtx = self.spec.rtx.expect("negotiated");
+        let mark = Watermark { room: self.room.0, publication: self.spec.publication.0, index };
+        let mut payload = (index as u16).to_be_bytes().to_vec();
+        payload.extend_from_slice(&mark.bytes());
+        payload.resize(2 + payload_len.max(20), 0xa5);
+        let repr = RtpRepr {
+            padding: false,
+            marker: index.is_multiple_of(3),
+            payload_type: rtx.payload_type,
+            sequence: rtx_index as u16,
+            timestamp: (index as u32).wrapping_mul(960),
+            ssrc: rtx.ssrc,
+            csrcs: &[],
+            extension: None,
+        };
+        self.seal(&repr, rtx_index, &payload)
+    }
+
+    /// Seals any packet.
+    pub fn seal(&self, repr: &RtpRepr<'_>, index: u64, payload: &[u8]) -> Vec<u8> {
         let header_len = repr.header_len();
         let mut out = vec![0; header_len + payload.len() + self.profile.rtp_tag_len()];
         repr.emit(&mut out).expect("fits");
         let egress = EgressIndex::new(PacketIndex::new(index).expect("48 bits"));
-        let plaintext = Plaintext::Shared(&payload);
-        let job =
-            SealJob::new(&self.outbound, self.spec.ssrc, egress, header_len, plaintext, &mut out);
+        let plaintext = Plaintext::Shared(payload);
+        let job = SealJob::new(&self.outbound, repr.ssrc, egress, header_len, plaintext, &mut out);
         let mut jobs = [job];
         srtp::Provider::seal_many(&RingProvider::new(), &mut jobs);
         let len = jobs[0].result.expect("sealed");
@@ -190,6 +215,8 @@ pub struct Got {
     pub payload_len: usize,
     /// Extension profile and content.
     pub extension: Option<(u16, Vec<u8>)>,
+    /// The original sequence number, where this is a retransmission.
+    pub osn: Option<u16>,
 }
 
 /// Opens what the node sends, as a subscriber would.
@@ -272,15 +299,22 @@ impl Subscriber {
         srtp::Provider::open_many(&RingProvider::new(), &mut jobs);
         let len = jobs[0].result.ok()?;
         self.windows[at].1.commit(index).ok()?;
+        let is_rtx = self.slots.iter().any(|slot| slot.rtx_ssrc == ssrc);
+        let payload = &bytes[header_len..header_len + len];
+        let (osn, payload) = match payload.split_first_chunk::<2>() {
+            Some((osn, original)) if is_rtx => (Some(u16::from_be_bytes(*osn)), original),
+            _ => (None, payload),
+        };
         Some(Got {
             ssrc,
             egress: index.value(),
-            mark: Watermark::read(&bytes[header_len..header_len + len])?,
+            mark: Watermark::read(payload)?,
             timestamp: header.timestamp(),
             payload_type: header.payload_type(),
             csrcs: header.csrcs().collect(),
             payload_len: len,
             extension: header.extension().map(|block| (block.profile, block.data.to_vec())),
+            osn,
         })
     }
 

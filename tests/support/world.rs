@@ -192,6 +192,14 @@ impl World {
         }
     }
 
+    /// The same with retransmission negotiated.
+    pub fn slot_with_rtx(&mut self, kind: MediaKind) -> SlotSpec {
+        let mut slot = self.slot(kind);
+        slot.rtx_ssrc = 0x3000_0000 + self.number() as u32;
+        slot.codecs.iter_mut().for_each(|codec| codec.rtx_payload_type = 112);
+        slot
+    }
+
     /// Opens a session on its shard and remembers it.
     pub fn open(&mut self, open: OpenSession) {
         self.desired.insert(open.session, open);
@@ -207,9 +215,21 @@ impl World {
         kind: MediaKind,
         first: u64,
     ) -> Publisher {
+        let spec = self.stream(kind);
+        self.publisher_of(shard, room, app, spec, first)
+    }
+
+    /// A publisher of that stream.
+    pub fn publisher_of(
+        &mut self,
+        shard: usize,
+        room: RoomNo,
+        app: u32,
+        spec: PublicationSpec,
+        first: u64,
+    ) -> Publisher {
         let member = MemberNo(self.number());
         let mut open = self.session(shard, room, app, member);
-        let spec = self.stream(kind);
         open.publications.push(spec);
         self.open(open);
         self.announce(shard, room, member, spec);
@@ -274,12 +294,21 @@ impl World {
         app: u32,
         kinds: &[MediaKind],
     ) -> Subscriber {
+        let slots: Vec<_> = kinds.iter().map(|kind| self.slot(*kind)).collect();
+        self.subscriber_of(shard, room, app, &slots)
+    }
+
+    /// A subscriber with those slots.
+    pub fn subscriber_of(
+        &mut self,
+        shard: usize,
+        room: RoomNo,
+        app: u32,
+        slots: &[SlotSpec],
+    ) -> Subscriber {
         let member = MemberNo(self.number());
         let mut open = self.session(shard, room, app, member);
-        for kind in kinds {
-            let slot = self.slot(*kind);
-            open.slots.push(slot);
-        }
+        open.slots = List::from_slice(slots).expect("fits");
         self.open(open);
         self.receiver(&open)
     }
@@ -449,6 +478,7 @@ fn new_shard(id: usize, auditor: &NonceAuditor, now: Now) -> TestShard {
         rooms_max: 64,
         session_timeout: Duration::from_s(90),
         room_linger: Duration::from_s(10),
+        history_packets: 2048,
     };
     Shard::new(&config, Audited::new(RingProvider::new(), auditor), now)
 }

@@ -245,6 +245,12 @@ fn limits(c: &mut Checker<'_>, raw: &RawLimits) -> Limits {
             1..=1_000_000,
             20,
         ) as u32,
+        history_packets: c.number(
+            &raw.history_packets,
+            "limits.history_packets",
+            0..=1 << 20,
+            24_576,
+        ) as u32,
     }
 }
 

@@ -197,6 +197,8 @@ pub struct Limits {
     pub session_timeout_s: u32,
     /// Joins per second from one source address, over all apps.
     pub source_joins_per_s: u32,
+    /// Forwarded packets that a shard keeps to answer NACKs from; 0 keeps none.
+    pub history_packets: u32,
 }
 
 /// `[control]`.

@@ -61,6 +61,7 @@ pub(crate) struct RawLimits {
     pub(crate) room_linger_s: Number,
     pub(crate) session_timeout_s: Number,
     pub(crate) source_joins_per_s: Number,
+    pub(crate) history_packets: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -146,6 +146,13 @@ fn describe() {
     describe_counter!("roomlane_egress_drops_total", "Copies not sent, by reason.");
     describe_counter!("roomlane_pli_total", "Picture-loss indications by direction.");
     describe_counter!("roomlane_rtcp_packets_total", "RTCP packets by direction.");
+    describe_counter!("roomlane_nack_total", "Lost sequence numbers reported, by direction.");
+    describe_counter!("roomlane_rtx_packets_total", "Retransmissions by direction.");
+    describe_counter!("roomlane_rtx_missed_total", "Lost packets that could not be sent again.");
+    describe_counter!(
+        "roomlane_transport_feedback_total",
+        "Transport-wide feedback packets sent to publishers."
+    );
     describe_counter!("roomlane_relay_packets_total", "Opened copies between shards.");
     describe_counter!("roomlane_stage_packets_total", "Packets by stage of the packet path.");
     describe_counter!("roomlane_worker_busy_seconds_total", "Time in turns with work.");
@@ -183,12 +190,16 @@ fn shards(snapshot: &Snapshot) {
         count("roomlane_tx_bytes_total", counters.tx_bytes);
         count("roomlane_forwarded_packets_total", counters.forwarded);
         count("roomlane_done_packets_total", counters.done);
+        count("roomlane_rtx_missed_total", counters.rtx_missed);
+        count("roomlane_transport_feedback_total", counters.transport_cc_tx);
         let both = |name: &'static str, received: u64, sent: u64| {
             counter!(name, "worker" => worker.clone(), "direction" => "in").absolute(received);
             counter!(name, "worker" => worker.clone(), "direction" => "out").absolute(sent);
         };
         both("roomlane_pli_total", counters.pli_rx, counters.pli_tx);
         both("roomlane_rtcp_packets_total", counters.rtcp_rx, counters.rtcp_tx);
+        both("roomlane_nack_total", counters.nack_rx, counters.nack_tx);
+        both("roomlane_rtx_packets_total", counters.rtx_rx, counters.rtx_tx);
         both("roomlane_relay_packets_total", counters.relay_rx, counters.relay_tx);
         for reason in DropReason::ALL {
             let (at, name) = (*reason as usize, reason.name());

@@ -14,7 +14,7 @@ use crate::ice::Agent;
 use crate::ingress;
 use crate::limits::TOMBSTONE;
 use crate::membership::{detach, fill_slot, show_publication, unpublish};
-use crate::munger::Munger;
+use crate::munger::{Munger, RepairCounter};
 use crate::policer::Bucket;
 use crate::publication::Publication;
 use crate::room::{App, Links, Room};
@@ -267,6 +267,7 @@ impl<P: Provider> Shard<P> {
             self.add_publication(index, position, spec, open);
         }
         self.bind_at_open(io, index, open.ice.is_none());
+        self.open_transport_cc(index);
         let publications = self.sessions[index as usize].publications;
         for publication in publications.iter() {
             self.publish(now, io, *publication);
@@ -343,6 +344,11 @@ impl<P: Provider> Shard<P> {
         } else {
             Munger::new(ceiling, (io.ledger_load(session, word + 1) >> 32) as u32)
         };
+        let repairs = match io.ledger_load(session, ledger::EGRESS_RTX + position) {
+            // Below 2^15 like that of the slot, and not the same.
+            0 => u64::from((spec.first_sequence ^ spec.rtx_ssrc as u16) & 0x7fff),
+            ceiling => ceiling,
+        };
         let mut slot = Slot {
             session,
             position: position as u8,
@@ -350,6 +356,7 @@ impl<P: Provider> Shard<P> {
             munger,
             ceiling,
             gate: if ceiling == 0 { Gate::Keyframe } else { Gate::AtOnce },
+            repairs: RepairCounter::new(repairs),
             ..Slot::default()
         };
         slot.write_mid_block();
@@ -391,6 +398,7 @@ impl<P: Provider> Shard<P> {
             tx_packets: session.tx_packets,
         };
         session.has_keys = false;
+        self.close_feedback(index);
         self.keys[index as usize] = None;
         if let Some(agent) = &mut self.agents[index as usize] {
             agent.close();

@@ -12,6 +12,7 @@ use srtp::{PacketIndex, Provider, Replay, ReplayWindow};
 use crate::gate::Frames;
 use crate::layers::Rhythm;
 use crate::limits::INGRESS_MAX;
+use crate::nack::NackStream;
 use crate::reception::Reception;
 use crate::shard::Shard;
 use crate::slab::NONE;
@@ -49,6 +50,8 @@ pub struct Ingress {
     pub rhythm: Rhythm,
     /// RFC 3550 statistics.
     pub reception: Reception,
+    /// What is missing of it.
+    pub nack: NackStream,
     /// The last sender report: NTP time on the node's clock, and RTP timestamp. Zero before the first.
     pub report: (u64, u32),
     /// Middle 32 bits of the publisher's NTP time in it, and when it arrived.
@@ -71,6 +74,7 @@ impl Default for Ingress {
             frames: Frames::default(),
             rhythm: Rhythm::default(),
             reception: Reception::default(),
+            nack: NackStream::default(),
             report: (0, 0),
             report_echo: (0, Instant(0)),
             next_same_ssrc: NONE,
@@ -195,7 +199,7 @@ impl<P: Provider> Shard<P> {
     ///
     /// # Errors
     /// [`Replay`] when it was accepted before or is too old to know.
-    pub(crate) fn accept<I: Io>(
+    pub(crate) fn commit_index<I: Io>(
         &mut self,
         io: &mut I,
         ingress: u32,
@@ -225,6 +229,7 @@ impl<P: Provider> Shard<P> {
     pub(crate) fn unbind(&mut self, streams: &[(u32, u32)], promised: u8) {
         for (ssrc, index) in streams {
             self.forget_ssrc(*ssrc, *index);
+            self.nacks.clear(&mut self.ingress[*index].nack);
             self.ingress.remove(*index);
         }
         self.ingress_promised -= usize::from(promised);

@@ -104,6 +104,7 @@ impl Bed {
             rooms_max: 8,
             session_timeout: Duration::from_s(90),
             room_linger: Duration::from_s(90),
+            history_packets: 64,
         };
         let shard = Shard::new(&config, RingProvider::new(), now);
         let mut bed = Bed { shard, io: Outside::default(), now, next: 0 };

@@ -5,12 +5,14 @@
 //! other, each in its own file under `stage/`.
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod buf;
 pub mod burst;
 mod commands;
 mod events;
 mod fanout;
 mod gate;
+mod history;
 mod ice;
 mod ingress;
 pub mod io;
@@ -20,9 +22,11 @@ mod layers;
 pub mod limits;
 mod membership;
 mod munger;
+mod nack;
 pub mod policer;
 mod publication;
 mod reception;
+mod remb;
 mod report;
 mod room;
 mod rows;
@@ -34,10 +38,13 @@ mod table;
 mod tick;
 pub mod time;
 mod transport;
+mod transport_cc;
+mod upstream;
 
 pub use buf::{BUF_CAPACITY, Buf, HEADROOM, Pool};
 pub use burst::{BURST_MAX, Burst, Datagram, Endpoint, Path, TX_BURST_MAX, TxBurst};
 pub use gate::Start;
 pub use io::{Io, RelayFeedback, RelayPacket};
+pub use session::Reported;
 pub use shard::{Shard, ShardConfig};
 pub use time::{Duration, Instant, Now};

@@ -88,3 +88,63 @@ const _: () = assert!(TICKS_PER_VISIT as u64 * TICK.0 == VISIT_INTERVAL.0);
 
 /// Every how many bursts the cycles of a stage are sampled.
 pub const SAMPLE_EVERY: u64 = 64;
+
+/// Missing packets of one stream that are asked for; a larger gap is left to a keyframe.
+pub const NACK_STREAM_MAX: usize = 128;
+/// Missing packets of all streams of a shard.
+pub const NACK_POOL: usize = 16_384;
+/// A packet overtaken by so many others is lost, not late.
+pub const NACK_REORDER_PACKETS: u64 = 3;
+/// So is one that stays away so long.
+pub const NACK_REORDER_TIME: Duration = Duration::from_ms(10);
+/// Requests for one packet.
+pub const NACK_TRIES_MAX: u8 = 8;
+/// A packet that is missing so long is given up: no decoder waits for it.
+pub const NACK_AGE_MAX: Duration = Duration::from_s(1);
+/// The round trip to a publisher before the first was measured.
+pub const NACK_RTT_START: Duration = Duration::from_ms(100);
+/// Shortest and longest round trip that requests are paced by.
+pub const NACK_RTT: (Duration, Duration) = (Duration::from_ms(20), Duration::from_ms(400));
+
+/// Sessions of a shard that may have transport-wide feedback at the same time.
+pub const TRANSPORT_CC_SESSIONS_MAX: usize = 4096;
+/// Transport-wide sequence numbers that a session's ring holds: 10,000 packets per second, twice over.
+pub const TRANSPORT_CC_STATUSES: usize = 1 << 10;
+/// Numbers that one feedback packet reports on: at two bytes and two bits each they fit in 1,200 bytes.
+pub const TRANSPORT_CC_REPORT_MAX: usize = 400;
+/// Between two rounds of transport-wide feedback, while packets arrive.
+pub const TRANSPORT_CC_INTERVAL: Duration = Duration::from_ms(50);
+
+/// Packets of one block of the history.
+pub const HISTORY_BLOCK: usize = 32;
+/// Bytes of one packet in it, header extensions included.
+pub const HISTORY_SLOT: usize = 1280;
+/// Blocks of one stream: as many packets as the replay window is wide.
+pub const HISTORY_STREAM_BLOCKS: usize = 32;
+const _: () = assert!(HISTORY_BLOCK * HISTORY_STREAM_BLOCKS == srtp::REPLAY_WIDTH);
+/// Blocks of ended streams that one housekeeping turn wipes.
+pub const HISTORY_WIPES: usize = 8;
+
+/// Bytes that a session may have sent again per second, at least.
+pub const REPAIR_BURST: u64 = 64_000;
+/// One part in so many of what a session is sent may be sent again.
+pub const REPAIR_SHARE: u64 = 4;
+/// Packets sent again that a shard remembers, so as not to repeat them within a round trip.
+pub const REPAIR_RECENT: usize = 4096;
+/// Between two repairs of one packet for one slot: half a round trip, within these bounds.
+pub const REPAIR_PAUSE: (Duration, Duration) = (Duration::from_ms(20), Duration::from_ms(200));
+/// Lost numbers that a session may report at once, and per second; what is above is not looked at.
+pub const SESSION_NACKS: (u32, u32) = (1024, 2048);
+/// Keyframes that a session may ask for at once, and per second.
+pub const SESSION_PLIS: (u32, u32) = (16, 8);
+
+/// Bitrate that a publisher is granted while nothing is known against it, in bits per second.
+pub const REMB_START: u64 = 1_000_000;
+/// Least and most that it is told, in bits per second.
+pub const REMB_FLOOR: u64 = 100_000;
+/// See [`REMB_FLOOR`].
+pub const REMB_CEILING: u64 = 20_000_000;
+/// Below so many per cent of loss a publisher may grow; above the second it must shrink.
+pub const REMB_LOSS_LOW: u64 = 2;
+/// See [`REMB_LOSS_LOW`].
+pub const REMB_LOSS_HIGH: u64 = 10;

@@ -1,10 +1,11 @@
 //! Who receives what: publications come and go, slots fill in the order of joining.
 
-use proto::{Event, SlotState};
+use proto::{Event, SlotCodec, SlotState};
 use srtp::Provider;
 
 use crate::fanout::Entry;
 use crate::report::request_keyframe;
+use crate::session::Reported;
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::{Io, Now};
@@ -34,8 +35,8 @@ pub fn for_each_of_resource<P: Provider>(
 
 /// What a free slot makes of a publication.
 enum Fit {
-    /// It takes it, under this payload type.
-    Takes(u8),
+    /// It takes it, under the payload types of this codec.
+    Takes(SlotCodec),
     /// It would, but for the codec.
     Mismatch,
     /// It is not for this slot, or shown in another one.
@@ -58,8 +59,8 @@ pub fn show_publication<P: Provider, I: Io>(
                 continue;
             }
             match fit(shard, slot, publication) {
-                Fit::Takes(payload_type) => {
-                    if attach(shard, now, io, slot, publication, payload_type) {
+                Fit::Takes(codec) => {
+                    if attach(shard, now, io, slot, publication, codec) {
                         mismatch = None;
                         break;
                     }
@@ -82,8 +83,8 @@ pub fn fill_slot<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I,
     let mut mismatch = None;
     while publication != NONE {
         match fit(shard, slot, publication) {
-            Fit::Takes(payload_type) => {
-                if attach(shard, now, io, slot, publication, payload_type) {
+            Fit::Takes(codec) => {
+                if attach(shard, now, io, slot, publication, codec) {
                     return;
                 }
             }
@@ -110,7 +111,7 @@ fn fit<P: Provider>(shard: &Shard<P>, slot: u32, publication: u32) -> Fit {
         return Fit::No;
     }
     match slot.spec.codecs.iter().find(|codec| codec.codec == stream.spec.codec) {
-        Some(codec) => Fit::Takes(codec.payload_type),
+        Some(codec) => Fit::Takes(*codec),
         None => Fit::Mismatch,
     }
 }
@@ -138,7 +139,7 @@ fn attach<P: Provider, I: Io>(
     io: &mut I,
     slot_index: u32,
     publication: u32,
-    payload_type: u8,
+    codec: SlotCodec,
 ) -> bool {
     let session = shard.slots[slot_index].session;
     let grant = shard.sessions[session as usize].grant;
@@ -148,8 +149,12 @@ fn attach<P: Provider, I: Io>(
     }
     let slot = &mut shard.slots[slot_index];
     slot.publication = publication;
-    slot.payload_type = payload_type;
+    slot.payload_type = codec.payload_type;
+    slot.repair_type = if slot.spec.rtx_ssrc == 0 { 0 } else { codec.rtx_payload_type };
+    let has_repairs = slot.repair_type != 0;
     slot.mismatch = NONE;
+    slot.reported = Reported::default();
+    shard.publications[publication].repair_slots += u32::from(has_repairs);
     let room = shard.publications[publication].room;
     shard.rooms[room].subscription_count += 1;
     shard.counters.subscriptions += 1;
@@ -199,7 +204,15 @@ pub fn detach<P: Provider>(shard: &mut Shard<P>, slot_index: u32) {
         return;
     }
     slot.end_segment();
+    slot.munger.forget_origins();
+    let has_repairs = std::mem::take(&mut slot.repair_type) != 0;
     let stream = &mut shard.publications[publication];
+    if has_repairs {
+        stream.repair_slots -= 1;
+        if stream.repair_slots == 0 {
+            shard.history.close_all(&mut stream.history);
+        }
+    }
     shard.fanouts.remove(&mut stream.fanout, slot_index);
     shard.rooms[stream.room].subscription_count -= 1;
     shard.counters.subscriptions -= 1;

@@ -9,6 +9,7 @@ use proto::DropReason;
 use srtp::{EgressIndex, PacketIndex};
 
 use crate::Instant;
+use crate::limits::CLAIM;
 
 /// State of one slot towards its subscriber.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,33 @@ pub struct Munger {
     last_at: Instant,
     in_segment: bool,
     sent: bool,
+    /// Below this egress index nobody can say any more what a packet was.
+    known_from: u64,
+    /// The ingress stream of the present segment, by the caller's number.
+    source: u32,
+    /// The segment before.
+    before: Segment,
+}
+
+/// A stretch of egress indices that follow one ingress stream.
+#[derive(Debug, Clone, Copy, Default)]
+struct Segment {
+    /// Its first egress index.
+    first: u64,
+    offset: i64,
+    timestamp_offset: u32,
+    source: u32,
+}
+
+/// What an egress index was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The ingress stream, by the number given to [`Munger::set_source`].
+    pub source: u32,
+    /// Extended ingress index.
+    pub index: u64,
+    /// Egress minus ingress timestamp.
+    pub timestamp_offset: u32,
 }
 
 /// Where a packet goes in the egress stream.
@@ -49,12 +77,48 @@ impl Munger {
             last_at: Instant(0),
             in_segment: false,
             sent: false,
+            known_from: next,
+            source: 0,
+            before: Segment::default(),
         }
     }
 
     /// The next packet starts a segment: another publisher, another layer, unmute.
     pub fn end_segment(&mut self) {
         self.in_segment = false;
+    }
+
+    /// The present segment follows the ingress stream `source`.
+    pub fn set_source(&mut self, source: u32) {
+        self.source = source;
+    }
+
+    /// Nothing that was sent so far is to be sent again: it was somebody else's.
+    pub fn forget_origins(&mut self) {
+        self.known_from = self.next;
+    }
+
+    /// What the packet with this sequence number was, if it was sent in one of the last two segments;
+    /// of several with this number the latest.
+    pub fn origin(&self, sequence: u16) -> Option<Origin> {
+        let last = self.next.checked_sub(1)?;
+        let back = (last as u16).wrapping_sub(sequence);
+        let egress = last.checked_sub(u64::from(back))?;
+        let present = Segment {
+            first: self.start.wrapping_add_signed(self.offset),
+            offset: self.offset,
+            timestamp_offset: self.timestamp_offset,
+            source: self.source,
+        };
+        let segment = if egress >= present.first { present } else { self.before };
+        if egress < self.known_from || egress < segment.first {
+            return None;
+        }
+        Some(Origin {
+            source: segment.source,
+            index: egress.wrapping_add_signed(segment.offset.wrapping_neg()),
+            timestamp_offset: segment.timestamp_offset,
+        })
     }
 
     /// The place of a packet with this extended ingress index and timestamp; `clock_rate` in hertz.
@@ -101,6 +165,12 @@ impl Munger {
     }
 
     fn start_segment(&mut self, now: Instant, index: u64, timestamp: u32, clock_rate: u32) {
+        self.before = Segment {
+            first: self.start.wrapping_add_signed(self.offset),
+            offset: self.offset,
+            timestamp_offset: self.timestamp_offset,
+            source: self.source,
+        };
         self.in_segment = true;
         self.start = index;
         self.offset = self.next.wrapping_sub(index) as i64;
@@ -112,6 +182,35 @@ impl Munger {
             self.timestamp_offset = first.wrapping_sub(timestamp);
         }
         self.sent = true;
+    }
+}
+
+/// The indices of a slot's repair stream (RFC 4588), which has an SSRC of its own: each is given out
+/// once, after it was claimed in the ledger.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RepairCounter {
+    next: u64,
+    ceiling: u64,
+}
+
+impl RepairCounter {
+    /// Starts at `next`: for a new stream a sequence number below 2^15, for a resumed one its ceiling.
+    pub fn new(next: u64) -> Self {
+        RepairCounter { next, ceiling: next }
+    }
+
+    /// The next index; `claim` is told a new ceiling before the first index below it is given out.
+    ///
+    /// # Errors
+    /// `KeyExhausted` above 2^48.
+    pub fn take(&mut self, claim: impl FnOnce(u64)) -> Result<EgressIndex, DropReason> {
+        let index = PacketIndex::new(self.next).ok_or(DropReason::KeyExhausted)?;
+        if self.next >= self.ceiling {
+            self.ceiling = self.next + CLAIM;
+            claim(self.ceiling);
+        }
+        self.next += 1;
+        Ok(EgressIndex::new(index))
     }
 }
 
@@ -155,6 +254,86 @@ mod tests {
         let mut munger = Munger::new((1 << 48) - 1, 0);
         assert_eq!(value(munger.place(Instant(0), 5, 0, 1)), (1 << 48) - 1);
         assert_eq!(munger.place(Instant(0), 6, 0, 1).err(), Some(DropReason::KeyExhausted));
+    }
+
+    #[test]
+    fn repair_indices_are_claimed_before_they_are_used() {
+        let (mut counter, mut ledger, mut highest) = (RepairCounter::new(7), 0, 0);
+        for _ in 0..3 * CLAIM {
+            let index = counter.take(|ceiling| ledger = ceiling).unwrap().index().value();
+            assert!(index < ledger && (highest == 0 || index == highest + 1));
+            highest = index;
+        }
+        let mut resumed = RepairCounter::new(ledger);
+        assert!(resumed.take(|_| ()).unwrap().index().value() > highest);
+        let mut spent = RepairCounter::new(1 << 48);
+        assert_eq!(spent.take(|_| ()).err(), Some(DropReason::KeyExhausted));
+    }
+
+    #[test]
+    fn the_origin_of_the_last_two_segments_is_known_until_it_is_forgotten() {
+        let mut munger = Munger::new(65_530, 7);
+        assert_eq!(munger.origin(65_530), None);
+        let send = |munger: &mut Munger, source, index, timestamp| {
+            let place = munger.place(Instant(0), index, timestamp, 90_000).unwrap();
+            munger.set_source(source);
+            place.index.index().seq()
+        };
+        let first = send(&mut munger, 1, 500, 1000);
+        let second = send(&mut munger, 1, 510, 1000);
+        let origin = |source, index| Origin { source, index, timestamp_offset: 7 };
+        assert_eq!(munger.origin(first), Some(origin(1, 500)));
+        assert_eq!(munger.origin(second), Some(origin(1, 510)));
+        assert_eq!(munger.origin(second.wrapping_sub(1)), Some(origin(1, 509)));
+        assert_eq!(munger.origin(first.wrapping_sub(1)), None);
+        assert_eq!(munger.origin(second.wrapping_add(1)), None);
+        munger.end_segment();
+        let third = send(&mut munger, 2, 90_000, 1008);
+        assert_eq!(munger.origin(second), Some(origin(1, 510)));
+        assert_eq!(munger.origin(third).map(|origin| origin.source), Some(2));
+        munger.end_segment();
+        let fourth = send(&mut munger, 1, 600, 1008);
+        assert_eq!(munger.origin(second), None);
+        assert_eq!(munger.origin(third).map(|origin| origin.index), Some(90_000));
+        munger.forget_origins();
+        assert_eq!(munger.origin(fourth), None);
+    }
+
+    proptest! {
+        /// The oracle: a map of what every egress index was made of.
+        #[test]
+        fn origins_are_true(
+            steps in prop::collection::vec((0u64..200, 0u32..40), 1..300),
+        ) {
+            let mut munger = Munger::new(30_000, 0);
+            let mut made = std::collections::HashMap::new();
+            let mut source = 0;
+            for (index, switch) in steps {
+                if switch < 3 {
+                    munger.end_segment();
+                    source = switch;
+                }
+                if switch == 3 {
+                    munger.forget_origins();
+                    munger.end_segment();
+                    made.clear();
+                }
+                if let Ok(place) = munger.place(Instant(0), index, 0, 48_000) {
+                    munger.set_source(source);
+                    made.insert(place.index.index().seq(), (source, index));
+                }
+                let mut known = 0;
+                for sequence in 29_000..33_000 {
+                    if let Some(origin) = munger.origin(sequence)
+                        && let Some(truth) = made.get(&sequence)
+                    {
+                        prop_assert_eq!(*truth, (origin.source, origin.index));
+                        known += 1;
+                    }
+                }
+                prop_assert!(known > 0 || made.is_empty() || switch < 4);
+            }
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use wire::marks;
 
 use crate::Instant;
 use crate::fanout::FanOut;
+use crate::history::Handles;
 use crate::room::Links;
 use crate::slab::NONE;
 
@@ -44,6 +45,10 @@ pub struct Publication {
     pub transport_cc_id: u8,
     /// Who receives it on this shard.
     pub fanout: FanOut,
+    /// Slots among them that have lost packets sent again.
+    pub repair_slots: u32,
+    /// What was forwarded lately, while there are such slots.
+    pub history: Handles,
     /// Other shards that get a copy, as a mask.
     pub relays: u64,
     /// When a picture-loss indication was last sent.
@@ -75,6 +80,8 @@ impl Publication {
             report: (0, 0),
             transport_cc_id,
             fanout: FanOut::default(),
+            repair_slots: 0,
+            history: Handles::default(),
             relays: 0,
             pli_sent: Instant(0),
             pli_pending: false,

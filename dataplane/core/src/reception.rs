@@ -26,6 +26,8 @@ pub struct ReceptionReport {
     pub highest: u32,
     /// In clock units.
     pub jitter: u32,
+    /// Packets expected in the interval, and how many of them did not come.
+    pub interval: (u64, u64),
 }
 
 impl Reception {
@@ -76,6 +78,7 @@ impl Reception {
             cumulative_lost: self.lost().min(0x7f_ffff) as i32,
             highest: self.highest as u32,
             jitter: self.jitter(),
+            interval: (expected_interval, lost_interval),
         }
     }
 

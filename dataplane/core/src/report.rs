@@ -15,10 +15,11 @@ use crate::limits::{CLAIM, INGRESS_MAX, PLI_INTERVAL};
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::stage::dscp;
+use crate::upstream::write_estimate;
 use crate::{Buf, Datagram, Instant, Io, Now, RelayFeedback};
 
 /// Largest RTCP compound we send, in bytes, without its SRTCP trailer.
-const COMPOUND_MAX: usize = 1200;
+pub const COMPOUND_MAX: usize = 1200;
 
 /// Asks for a keyframe of a stream, now or as soon as the throttle allows.
 pub fn request_keyframe<P: Provider, I: Io>(
@@ -82,13 +83,14 @@ fn send_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, publ
 /// The periodic reports of one session: receiver reports for what it publishes, sender reports for what
 /// it receives.
 pub fn send_reports<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, session: u32) {
-    let blocks = report_blocks(shard, now, session);
+    let (blocks, interval) = report_blocks(shard, now, session);
     let infos = sender_infos(shard, now, session);
     if blocks.is_empty() && infos.is_empty() {
         return;
     }
     let own_ssrc = shard.sessions[session as usize].rtcp_ssrc;
     let cname = cname(shard, session);
+    let estimate = shard.estimate(now, session, interval);
     send_rtcp(shard, io, session, |writer| {
         for (ssrc, info) in &infos {
             writer.sender_report(*ssrc, info, &[])?;
@@ -97,22 +99,27 @@ pub fn send_reports<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut
             writer.receiver_report(own_ssrc, &blocks)?;
         }
         let first = infos.first().map_or(own_ssrc, |(ssrc, _)| *ssrc);
-        writer.sdes_cname(first, &cname)
+        writer.sdes_cname(first, &cname)?;
+        write_estimate(writer, own_ssrc, &estimate)
     });
 }
 
+/// A block for each stream that arrived, and the packets expected and lost of all of them.
 fn report_blocks<P: Provider>(
     shard: &mut Shard<P>,
     now: Now,
     session: u32,
-) -> ArrayVec<ReportBlock, INGRESS_MAX> {
+) -> (ArrayVec<ReportBlock, INGRESS_MAX>, (u64, u64)) {
     let mut blocks = ArrayVec::new();
+    let (mut expected, mut lost) = (0, 0);
     for (ssrc, index) in shard.sessions[session as usize].streams.iter() {
         let stream = &mut shard.ingress[*index];
         if stream.role.is_repair || !stream.reception.has_packets() {
             continue;
         }
         let report = stream.reception.report();
+        expected += report.interval.0;
+        lost += report.interval.1;
         let (last_sr, at) = stream.report_echo;
         // In units of 1/65,536 s; a report older than 18 hours would wrap.
         let delay = (u128::from(now.mono.since(at).0) << 16) / 1_000_000_000;
@@ -126,7 +133,7 @@ fn report_blocks<P: Provider>(
             delay_since_last_sr: if last_sr == 0 { 0 } else { delay as u32 },
         });
     }
-    blocks
+    (blocks, (expected, lost))
 }
 
 fn sender_infos<P: Provider>(
@@ -172,7 +179,7 @@ fn cname<P: Provider>(shard: &Shard<P>, session: u32) -> [u8; 16] {
 }
 
 /// Seals and sends one compound to a session's path; false when it could not go.
-fn send_rtcp<P: Provider, I: Io>(
+pub fn send_rtcp<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     index: u32,

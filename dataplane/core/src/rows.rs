@@ -3,7 +3,7 @@
 use proto::snapshot::{RoomRow, SessionRow, row_label};
 use srtp::Provider;
 
-use crate::session::State;
+use crate::session::{Reported, State};
 use crate::shard::Shard;
 
 impl<P: Provider> Shard<P> {
@@ -36,6 +36,16 @@ impl<P: Provider> Shard<P> {
             rx_packets: room.rx_packets,
             tx_packets: room.tx_packets,
         }
+    }
+
+    /// What a session's subscriber reported of its slots, by their places.
+    pub fn slot_reports(&self, index: u32) -> impl Iterator<Item = (u8, Reported)> {
+        let slots = self.sessions[index as usize].slots;
+        let places = 0..slots.len();
+        places.map(move |place| {
+            let slot = &self.slots[slots[place]];
+            (slot.position, slot.reported)
+        })
     }
 
     /// A place of the session table; all zero when it is free.

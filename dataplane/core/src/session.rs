@@ -11,9 +11,11 @@ use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
 use wire::rtp_ext;
 
 use crate::Instant;
+use crate::budget::RepairBudget;
 use crate::gate::Gate;
 use crate::limits::{INGRESS_MAX, PUBLICATIONS_MAX, SLOTS_MAX};
 use crate::policer::Bucket;
+use crate::remb::Estimate;
 use crate::room::Links;
 use crate::slab::NONE;
 
@@ -98,6 +100,16 @@ pub struct Session {
     pub rtcp_sources: [RtcpSource; RTCP_SOURCES],
     /// Node clock minus publisher clock, in NTP units (2^-32 s), held from the first sender report.
     pub clock_offset: Option<i64>,
+    /// Lost numbers that it may report.
+    pub nacks: Bucket,
+    /// Keyframes that it may ask for.
+    pub plis: Bucket,
+    /// Bytes that it may have sent again.
+    pub repairs: RepairBudget,
+    /// Its ring of arrival times, where it negotiated transport-wide feedback.
+    pub transport_cc: Option<u32>,
+    /// What it is told to stay below otherwise.
+    pub estimate: Estimate,
     /// Neighbours in the room.
     pub links: Links,
     /// When the grace after the grant, or the memory of the closed session, ends.
@@ -166,6 +178,18 @@ pub struct Keys<P: Provider> {
 /// Bytes of an extension block with nothing but a mid: one head byte, padded to whole words.
 pub const MID_BLOCK_MAX: usize = (1 + TOKEN_MAX).next_multiple_of(4);
 
+/// What a subscriber's last reception report says of a slot (RFC 3550 6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reported {
+    /// Part of the packets since its report before that were lost, in 1/256.
+    pub fraction_lost: u8,
+    /// Interarrival jitter in units of the stream's clock.
+    pub jitter: u32,
+    /// From our sender report to its reception report and back, less what it waited there; zero before
+    /// the first. In microseconds.
+    pub rtt_us: u32,
+}
+
 /// A receive section of a subscriber.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
@@ -179,6 +203,8 @@ pub struct Slot {
     pub publication: u32,
     /// The payload type negotiated for that stream's codec.
     pub payload_type: u8,
+    /// The payload type of that codec's repairs; zero where lost packets are not sent again.
+    pub repair_type: u8,
     /// Index of a stream of its kind that it cannot take for its codec, and of which it told; or `NONE`.
     pub mismatch: u32,
     /// The header extension that names its m-section, as it stands in packets that carry no other one;
@@ -190,6 +216,10 @@ pub struct Slot {
     pub munger: crate::munger::Munger,
     /// First egress index not claimed in the ledger.
     pub ceiling: u64,
+    /// Indices of its repair stream.
+    pub repairs: crate::munger::RepairCounter,
+    /// What its subscriber reported last.
+    pub reported: Reported,
     /// RTP packets sent, as the sender report counts them.
     pub tx_packets: u32,
     /// Payload bytes sent, likewise.
@@ -228,11 +258,14 @@ impl Default for Slot {
             spec: proto::SlotSpec::default(),
             publication: NONE,
             payload_type: 0,
+            repair_type: 0,
             mismatch: NONE,
             mid_block: List::default(),
             gate: Gate::default(),
             munger: crate::munger::Munger::new(0, 0),
             ceiling: 0,
+            repairs: crate::munger::RepairCounter::default(),
+            reported: Reported::default(),
             tx_packets: 0,
             tx_octets: 0,
         }

@@ -10,14 +10,17 @@ use proto::ufrag::UfragKey;
 use proto::{Event, PublicationNo, RoomNo, SdkAppId, ShardId};
 use srtp::Provider;
 
+use crate::budget::Recent;
 use crate::events::EventQueue;
 use crate::fanout::Fanouts;
+use crate::history::History;
 use crate::ice::Agent;
 use crate::ingress::Ingress;
 use crate::limits::{
     APPS_MAX, INGRESS_PER_SESSION, PATHS_MAX, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION,
-    SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK,
+    SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK, TRANSPORT_CC_SESSIONS_MAX,
 };
+use crate::nack::Nacks;
 use crate::policer::Bucket;
 use crate::publication::Publication;
 use crate::room::{App, Room};
@@ -25,6 +28,8 @@ use crate::session::{Keys, Session, Slot};
 use crate::slab::Slab;
 use crate::stage::{self, Work};
 use crate::table::Table;
+use crate::transport_cc::TransportCc;
+use crate::upstream::Waiting;
 use crate::{Burst, Duration, Endpoint, Instant, Io, Now};
 
 /// What a shard is made with; its memory follows from it and does not grow.
@@ -42,6 +47,8 @@ pub struct ShardConfig {
     pub session_timeout: Duration,
     /// An empty room is kept so long.
     pub room_linger: Duration,
+    /// Forwarded packets that are kept to answer NACKs from, over all streams; 0 keeps none.
+    pub history_packets: u32,
 }
 
 /// The rooms of one core.
@@ -76,6 +83,12 @@ pub struct Shard<P: Provider> {
     pub(crate) source_budgets: Vec<Bucket>,
     pub(crate) source_key: (u64, u64),
     pub(crate) pli_pending: ArrayVec<u32, PLI_PENDING_MAX>,
+    /// What publishers are told, and when.
+    pub(crate) nacks: Nacks,
+    pub(crate) transport_cc: TransportCc,
+    pub(crate) waiting: Waiting,
+    pub(crate) history: History,
+    pub(crate) recent_repairs: Recent,
     pub(crate) events: EventQueue,
     pub(crate) resync: Option<Resync>,
     pub(crate) counters: ShardCounters,
@@ -131,6 +144,11 @@ impl<P: Provider> Shard<P> {
             source_budgets: vec![Bucket::default(); SOURCE_BUCKETS],
             source_key,
             pli_pending: ArrayVec::new(),
+            nacks: Nacks::new(),
+            transport_cc: TransportCc::new(sessions.min(TRANSPORT_CC_SESSIONS_MAX)),
+            waiting: Waiting::new(sessions),
+            history: History::new(config.history_packets as usize),
+            recent_repairs: Recent::new(),
             events: EventQueue::new(),
             resync: None,
             counters: ShardCounters::default(),
@@ -156,7 +174,10 @@ impl<P: Provider> Shard<P> {
         stage::run(self, io, &mut work, 2, |shard, io, work| stage::ice(shard, now, io, work, rx));
         stage::run(self, io, &mut work, 3, |shard, _, work| stage::admit(shard, now, work, rx));
         stage::run(self, io, &mut work, 4, |shard, io, work| stage::open(shard, now, io, work, rx));
-        stage::run(self, io, &mut work, 5, |shard, io, work| stage::inspect(shard, io, work, rx));
+        stage::run(self, io, &mut work, 5, |shard, io, work| {
+            stage::inspect(shard, now, io, work, rx);
+            shard.note_arrivals(now, work);
+        });
         stage::run(self, io, &mut work, 6, |shard, io, work| {
             stage::feedback(shard, now, io, work, rx)
         });

@@ -4,7 +4,7 @@
 use proto::{CloseReason, Event};
 use srtp::Provider;
 
-use crate::limits::{GRANT_GRACE, ROOM_LINGER_MIN, TICK, TICKS_PER_VISIT};
+use crate::limits::{GRANT_GRACE, HISTORY_WIPES, ROOM_LINGER_MIN, TICK, TICKS_PER_VISIT};
 use crate::report::{flush_pending_pli, send_reports};
 use crate::session::State;
 use crate::shard::Shard;
@@ -15,6 +15,8 @@ impl<P: Provider> Shard<P> {
     pub fn tick<I: Io>(&mut self, now: Now, io: &mut I) {
         self.next_tick = now.mono + TICK;
         flush_pending_pli(self, now, io);
+        self.send_feedback(now, io);
+        self.history.wipe(HISTORY_WIPES);
         // Every hundredth session, another share each time: all of them once per interval.
         let phase = self.ticks % TICKS_PER_VISIT;
         self.ticks = self.ticks.wrapping_add(1);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use config::Config;
 use proto::ShardId;
 use proto::region::{PORT_TEXT_BYTES, RING_BYTES, Sizes};
+use roomlane_core::limits::HISTORY_SLOT;
 use roomlane_core::{BUF_CAPACITY, Duration, HEADROOM, Now, Shard, ShardConfig};
 use serde_json::{Value, json};
 use srtp::RingProvider;
@@ -105,11 +106,13 @@ pub fn layout(config: &Config) -> String {
     let ledger = sizes.control_bytes() - sizes.command_ring(0) - shards * 2 * RING_BYTES;
     let pool = config.port.mempool_buffers as usize * (HEADROOM + BUF_CAPACITY);
     let shard = shard_bytes(&sizes);
+    let history = config.limits.history_packets as usize * HISTORY_SLOT;
     let rows = [
         ("command and event rings (shared, locked)", shards * 2 * RING_BYTES),
         ("ledgers (shared, locked)", ledger),
         ("counters and snapshots (shared)", stats_payload_bytes(&sizes)),
         ("shard tables (measured, empty)", shards * shard),
+        ("history of forwarded packets", shards * history),
         ("relay rings", relay::mesh_bytes(shards)),
         ("packet buffers", pool * config.workers.shards()),
     ];
@@ -139,6 +142,7 @@ fn shard_bytes(sizes: &Sizes) -> usize {
         rooms_max: sizes.rooms_max,
         session_timeout: Duration::from_s(1),
         room_linger: Duration::from_s(0),
+        history_packets: 0,
     };
     let before = resident_bytes();
     let shard = Shard::new(&config, RingProvider::new(), Now::default());

@@ -405,6 +405,7 @@ fn shard_config(config: &Config, index: usize) -> Result<ShardConfig> {
         rooms_max: config.limits.rooms_max,
         session_timeout: Duration::from_s(config.limits.session_timeout_s.into()),
         room_linger: Duration::from_s(config.limits.room_linger_s.into()),
+        history_packets: config.limits.history_packets,
     })
 }
 

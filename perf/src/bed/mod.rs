@@ -57,6 +57,7 @@ pub fn shard(sessions_max: u32, rooms_max: u32) -> Shard<RingProvider> {
         rooms_max,
         session_timeout: Duration::from_s(1_000_000),
         room_linger: Duration::from_s(1_000_000),
+        history_packets: 24_576,
     };
     Shard::new(&config, RingProvider::new(), START)
 }

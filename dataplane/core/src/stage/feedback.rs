@@ -6,15 +6,20 @@
 use proto::DropReason;
 use proto::region::ledger;
 use srtp::{Provider, RtcpIndex, peek_rtcp};
-use wire::rtcp::{Compound, Packet, Rules, SenderReport};
+use wire::rtcp::{Compound, Packet, ReportBlock, Rules, SenderReport};
 
 use super::admit::replay;
 use super::open::{authentic, failed, open_error};
+use super::retransmit::on_nack;
 use super::{Kind, Verdict, Work};
+use crate::limits::SESSION_PLIS;
+use crate::policer::Rate;
 use crate::report::request_keyframe;
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::{Buf, Burst, Io, Now};
+
+const PLI_RATE: Rate = Rate::new(SESSION_PLIS.0 as u64, SESSION_PLIS.1 as u64);
 
 /// Packets of one compound that are looked at; what comes behind is ignored.
 const PACKETS_MAX: usize = 32;
@@ -86,15 +91,21 @@ fn read<P: Provider, I: Io>(
     };
     for packet in compound.packets().take(PACKETS_MAX) {
         match packet {
-            Packet::SenderReport(report) => on_sender_report(shard, now, session, &report),
+            Packet::SenderReport(report) => {
+                on_sender_report(shard, now, session, &report);
+                on_reception(shard, now, session, report.blocks());
+            }
+            Packet::ReceiverReport(report) => {
+                on_reception(shard, now, session, report.blocks());
+            }
+            Packet::Nack(nack) => on_nack(shard, now, io, session, &nack),
             Packet::Pli(pli) => on_picture_loss(shard, now, io, session, pli.media_ssrc()),
             Packet::Fir(fir) => {
                 for (ssrc, _) in fir.entries() {
                     on_picture_loss(shard, now, io, session, ssrc);
                 }
             }
-            // Reception reports and NACK never go upstream; a BYE proves nothing that DELETE or the
-            // session timeout would not say better.
+            // A BYE proves nothing that DELETE or the session timeout would not say better.
             _ => {}
         }
     }
@@ -133,6 +144,35 @@ fn clock_offset<P: Provider>(shard: &Shard<P>, session: u32) -> Option<i64> {
     found
 }
 
+/// What a session says of the slots that it receives; what it says of anything else is ignored.
+fn on_reception<P: Provider>(
+    shard: &mut Shard<P>,
+    now: Now,
+    session: u32,
+    blocks: impl Iterator<Item = ReportBlock>,
+) {
+    for block in blocks {
+        let is_it = |slot: &&u32| shard.slots[**slot].spec.ssrc == block.ssrc;
+        let slot = shard.sessions[session as usize].slots.iter().find(is_it).copied();
+        let Some(slot) = slot else { continue };
+        let reported = &mut shard.slots[slot].reported;
+        reported.fraction_lost = block.fraction_lost;
+        reported.jitter = block.jitter;
+        if let Some(rtt_us) = round_trip_us(now, block.last_sr, block.delay_since_last_sr) {
+            reported.rtt_us = rtt_us;
+        }
+    }
+}
+
+/// RFC 3550 6.4.1: now, less the delay at the receiver, less the time of our report, all in units of
+/// 1/65,536 s. A negative one is a clock that was set back, one of more than ten seconds a lie.
+fn round_trip_us(now: Now, last_sr: u32, delay: u32) -> Option<u32> {
+    const LONGEST: u32 = 10 << 16;
+    let units = ((now.ntp() >> 16) as u32).wrapping_sub(delay).wrapping_sub(last_sr);
+    let is_true = last_sr != 0 && units <= LONGEST;
+    is_true.then(|| ((u64::from(units) * 1_000_000) >> 16) as u32)
+}
+
 /// A subscriber lost its picture: the stream that its slot shows is asked for a keyframe.
 fn on_picture_loss<P: Provider, I: Io>(
     shard: &mut Shard<P>,
@@ -142,6 +182,11 @@ fn on_picture_loss<P: Provider, I: Io>(
     media_ssrc: u32,
 ) {
     shard.counters.pli_rx += 1;
+    let budget = &mut shard.sessions[session as usize].plis;
+    if !budget.has(now.mono, PLI_RATE) {
+        return;
+    }
+    budget.take(now.mono, PLI_RATE, 1);
     let of_media = |index: &&u32| shard.slots[**index].spec.ssrc == media_ssrc;
     let slot = shard.sessions[session as usize].slots.iter().find(of_media);
     if let Some(publication) = slot.map(|slot| shard.slots[*slot].publication)

@@ -19,11 +19,12 @@ use wire::rtp_ext_values::read_transport_sequence;
 use super::{Kind, Verdict, Work, repair};
 use crate::gate::Start;
 use crate::shard::Shard;
-use crate::{Buf, Burst, Io};
+use crate::{Buf, Burst, Io, Now};
 
 /// Checks the opened RTP packets.
 pub fn inspect<P: Provider, I: Io>(
     shard: &mut Shard<P>,
+    now: Now,
     io: &mut I,
     work: &mut Work,
     rx: &Burst<I::Buf>,
@@ -32,7 +33,7 @@ pub fn inspect<P: Provider, I: Io>(
         if !work.is(i, Kind::Rtp) {
             continue;
         }
-        if let Err(verdict) = inspect_one(shard, io, work, i, datagram.buf.bytes()) {
+        if let Err(verdict) = inspect_one(shard, now, io, work, i, datagram.buf.bytes()) {
             work.verdict[i] = verdict;
         }
     }
@@ -40,6 +41,7 @@ pub fn inspect<P: Provider, I: Io>(
 
 fn inspect_one<P: Provider, I: Io>(
     shard: &mut Shard<P>,
+    now: Now,
     io: &mut I,
     work: &mut Work,
     i: usize,
@@ -68,7 +70,7 @@ fn inspect_one<P: Provider, I: Io>(
     }
     let mut payload = packet.payload();
     if is_repair {
-        payload = repair::unwrap(shard, io, work, i, payload)?;
+        payload = repair::unwrap(shard, now, io, work, i, payload)?;
     }
     work.start[i] = if is_audio {
         Start::Keyframe

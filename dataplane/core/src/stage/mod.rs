@@ -13,6 +13,7 @@ mod inspect;
 mod lookup;
 mod open;
 mod repair;
+mod retransmit;
 mod route;
 mod seal;
 

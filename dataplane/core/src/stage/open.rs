@@ -109,7 +109,7 @@ fn commit<P: Provider, I: Io>(
         work.publication[i] = shard.ingress[work.ingress[i]].publication;
     }
     let index = PacketIndex::new(work.index[i]).ok_or(DropReason::KeyExhausted)?;
-    shard.accept(io, work.ingress[i], index).map_err(replay)?;
+    shard.accept(now, io, work.ingress[i], index).map_err(replay)?;
     let clock_rate = shard.publications[work.publication[i]].spec.clock_rate;
     let stream = &mut shard.ingress[work.ingress[i]];
     stream.reception.on_packet(now, index.value(), timestamp, clock_rate);

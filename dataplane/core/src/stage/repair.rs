@@ -8,9 +8,9 @@ use srtp::Provider;
 use wire::rtx::{self, OSN_LEN};
 
 use super::{Verdict, Work};
-use crate::Io;
 use crate::ingress::Role;
 use crate::shard::Shard;
+use crate::{Io, Now};
 
 /// Unwraps packet `i`, which came on a repair stream, and gives the original payload. `payload` is
 /// without padding.
@@ -20,6 +20,7 @@ use crate::shard::Shard;
 /// nothing has arrived yet, since nobody knows its rollover counter; `bad_packet` for half a number.
 pub fn unwrap<'a, P: Provider, I: Io>(
     shard: &mut Shard<P>,
+    now: Now,
     io: &mut I,
     work: &mut Work,
     i: usize,
@@ -35,7 +36,7 @@ pub fn unwrap<'a, P: Provider, I: Io>(
     let window = &shard.ingress[original].window;
     window.highest().ok_or(Verdict::Done)?;
     let index = window.estimate(osn);
-    shard.accept(io, original, index).map_err(|_| Verdict::Done)?;
+    shard.accept(now, io, original, index).map_err(|_| Verdict::Done)?;
     shard.counters.rtx_rx += 1;
     work.ingress[i] = original;
     work.index[i] = index.value();

@@ -13,8 +13,10 @@ use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
 use wire::rtp_ext::{self, Elements};
 
 use super::admit::refusal;
+use super::retransmit::{kept, record, without_padding};
 use super::{Kind, Verdict, Work};
 use crate::fanout::Entry;
+use crate::history::Kept;
 use crate::layers::{ask_again, end_segments};
 use crate::limits::{CLAIM, EXTENSION_BYTES_MAX, EXTENSION_ELEMENTS_MAX, SEAL_BATCH};
 use crate::session::Slot;
@@ -30,8 +32,10 @@ pub fn dscp(kind: MediaKind) -> u8 {
 }
 
 /// What every copy of a packet has in common; owned, so that the received buffer may be rewritten.
-struct Media {
+pub(super) struct Media {
     publication: u32,
+    /// SSRC of the ingress stream that it belongs to.
+    source: u32,
     room: u32,
     epoch: u32,
     receive_bit: u8,
@@ -51,9 +55,10 @@ struct Media {
 
 impl Media {
     /// Of a packet with this index, timestamp, marker and padding bit, without extensions.
-    fn new<P: Provider>(
+    pub(super) fn new<P: Provider>(
         shard: &Shard<P>,
         publication: u32,
+        source: u32,
         (index, timestamp): (u64, u32),
         (marker, padding): (bool, bool),
         start: Start,
@@ -61,6 +66,7 @@ impl Media {
         let stream = &shard.publications[publication];
         Media {
             publication,
+            source,
             room: stream.room,
             epoch: shard.rooms[stream.room].epoch,
             receive_bit: stream.spec.kind.receive_bit(),
@@ -78,7 +84,7 @@ impl Media {
     }
 
     /// Keeps the end-to-end elements that the publisher negotiated.
-    fn keep(&mut self, block: ExtensionBlock<'_>, negotiated: &[ExtensionId]) {
+    pub(super) fn keep(&mut self, block: ExtensionBlock<'_>, negotiated: &[ExtensionId]) {
         let mut used = 0;
         for element in Elements::new(block).flatten() {
             let Some(known) = negotiated.iter().find(|known| known.id == element.id) else {
@@ -109,11 +115,11 @@ impl Media {
 }
 
 /// One subscription's copy, decided but not written yet.
-struct Copy {
-    entry: Entry,
-    index: EgressIndex,
-    timestamp: u32,
-    tag_len: usize,
+pub(super) struct Copy {
+    pub entry: Entry,
+    pub index: EgressIndex,
+    pub timestamp: u32,
+    pub tag_len: usize,
 }
 
 /// Copies with their headers written, waiting for one call to the provider: three arrays with one
@@ -160,13 +166,16 @@ fn seal_local<P: Provider, I: Io>(
     };
     let place = (work.index[i], packet.timestamp());
     let bits = (packet.marker(), packet.has_padding());
-    let mut media = Media::new(shard, publication, place, bits, work.start[i]);
+    // A retransmission has another one in its header.
+    let ssrc = shard.ingress[work.ingress[i]].ssrc;
+    let mut media = Media::new(shard, publication, ssrc, place, bits, work.start[i]);
     if let Some(block) = packet.extension() {
         media.keep(block, &shard.publications[publication].spec.extensions);
     }
-    let relayed =
-        relay(shard, io, &media, packet.ssrc(), packet.extension(), &buf.bytes()[payload.clone()]);
-    let (mut sent, held) = seal_copies(shard, now, io, &media, &buf.bytes()[payload], true);
+    let payload = &buf.bytes()[payload];
+    let relayed = relay(shard, io, &media, packet.extension(), payload);
+    record(shard, publication, ssrc, media.index, || kept(&packet, payload));
+    let (mut sent, held) = seal_copies(shard, now, io, &media, payload, true);
     match held {
         Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, payload_at),
         None => io.free(buf),
@@ -192,10 +201,17 @@ pub fn seal_relayed<P: Provider, I: Io>(
     }
     let place = (packet.index, packet.timestamp);
     let bits = (packet.marker, packet.padding);
-    let mut media = Media::new(shard, publication, place, bits, packet.start);
+    let mut media = Media::new(shard, publication, packet.ssrc, place, bits, packet.start);
     let stream = &shard.publications[publication];
     let block = ExtensionBlock { profile: packet.extension_profile, data: packet.extension };
     media.keep(block, &stream.spec.extensions);
+    record(shard, publication, media.source, media.index, || Kept {
+        timestamp: packet.timestamp,
+        marker: packet.marker,
+        extension_profile: packet.extension_profile,
+        extension: packet.extension,
+        payload: without_padding(packet.payload, packet.padding),
+    });
     seal_copies(shard, now, io, &media, packet.payload, false);
 }
 
@@ -204,7 +220,6 @@ fn relay<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     media: &Media,
-    ssrc: u32,
     block: Option<ExtensionBlock<'_>>,
     payload: &[u8],
 ) -> bool {
@@ -216,7 +231,7 @@ fn relay<P: Provider, I: Io>(
         waiting &= waiting - 1;
         let copy = RelayPacket {
             publication: publication.spec.publication,
-            ssrc,
+            ssrc: media.source,
             start: media.start,
             index: media.index,
             timestamp: media.timestamp,
@@ -300,6 +315,9 @@ fn decide<P: Provider, I: Io>(
     }
     let place = slot.munger.place(now.mono, media.index, media.timestamp, media.clock_rate)?;
     let index = place.index.index().value();
+    if starts {
+        slot.munger.set_source(media.source);
+    }
     if index >= slot.ceiling || starts {
         slot.ceiling = slot.ceiling.max(index + CLAIM);
         let word = ledger::EGRESS + 2 * usize::from(slot.position);
@@ -314,7 +332,7 @@ fn decide<P: Provider, I: Io>(
 const BLOCK_MAX: usize = EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + (2 + TOKEN_MAX) + 4;
 
 /// Calls `write` with the copy's header, ready to be emitted.
-fn with_header<P: Provider, T>(
+pub(super) fn with_header<P: Provider, T>(
     shard: &Shard<P>,
     media: &Media,
     copy: &Copy,

@@ -37,6 +37,7 @@ pub fn shard(id: u8) -> ShardConfig {
         rooms_max: 4,
         session_timeout: Duration::from_s(60),
         room_linger: Duration::from_s(0),
+        history_packets: 64,
     }
 }
 
