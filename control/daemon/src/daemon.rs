@@ -22,6 +22,8 @@ use crate::api::{self, Api, AppAccess};
 use crate::demo;
 use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
 use crate::export::{Metrics, loads};
+use crate::handshakes::Service;
+use crate::handshakes::identities::Identities;
 use crate::limits::SOURCE_SWEEP;
 use crate::link::Link;
 use crate::link::hub::Hub;
@@ -30,9 +32,6 @@ use crate::signalling::address::MediaAddresses;
 
 /// How often the shards' load is measured.
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the certificate for DTLS is valid. Browsers look at its fingerprint only, and each start
-/// makes a new one.
-const CERTIFICATE_VALID: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The audit file's name.
 const AUDIT_FILE: &str = "audit.jsonl";
 
@@ -47,6 +46,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     link: Link,
+    handshakes: Service,
 }
 
 /// Reads the secrets of every app.
@@ -113,10 +113,10 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new(run_dir.clone())?);
         let apps = apps(config)?;
         let shares: Vec<_> = apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
-        let identity = Arc::new(dtls::Identity::generate(CERTIFICATE_VALID, unix_s)?);
+        let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics))?;
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
-            identity,
+            identities: Arc::new(Identities::new(unix_s)?),
             rates: Rates::new(config.limits.source_joins_per_s, shares),
             apps,
             skew_s: u64::from(config.token_skew_s),
@@ -151,7 +151,7 @@ impl Daemon {
             tokio::spawn(housekeeping(api, stopped)),
         ];
         let link = Link::start(Arc::clone(&hub), run_dir)?;
-        Ok(Daemon { hub, listen, admin_listen, stop, tasks, link })
+        Ok(Daemon { hub, listen, admin_listen, stop, tasks, link, handshakes })
     }
 
     /// Ends everything. Sessions and media go on without us.
@@ -161,8 +161,12 @@ impl Daemon {
         for task in self.tasks {
             let _ = task.await;
         }
-        let link = self.link;
-        let _ = tokio::task::spawn_blocking(move || link.stop()).await;
+        let (link, handshakes) = (self.link, self.handshakes);
+        let both = move || {
+            handshakes.stop();
+            link.stop();
+        };
+        let _ = tokio::task::spawn_blocking(both).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram, with_local_recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 use proto::counters::STAGES;
 use proto::{DropReason, ShardId};
 use stats::{Snapshot, Stats};
@@ -18,6 +18,10 @@ use crate::signalling::Role;
 
 /// Upper bounds of the duration of a join, in seconds.
 const JOIN_SECONDS: [f64; 8] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];
+
+/// Upper bounds of the duration of a DTLS handshake, in seconds: two round trips, and repetitions.
+const DTLS_SECONDS: [f64; 8] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const DTLS_HISTOGRAM: &str = "roomlane_dtls_handshake_seconds";
 
 /// The recorder, and the stats region as far as there is one.
 pub struct Metrics {
@@ -33,7 +37,10 @@ impl Metrics {
     /// # Errors
     /// Never with these buckets.
     pub fn new(run_dir: PathBuf) -> anyhow::Result<Metrics> {
-        let recorder = PrometheusBuilder::new().set_buckets(&JOIN_SECONDS)?.build_recorder();
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&JOIN_SECONDS)?
+            .set_buckets_for_metric(Matcher::Full(DTLS_HISTOGRAM.to_owned()), &DTLS_SECONDS)?
+            .build_recorder();
         let metrics =
             Metrics { recorder, run_dir, stats: Mutex::new(None), started: Instant::now() };
         with_local_recorder(&metrics.recorder, describe);
@@ -73,6 +80,30 @@ impl Metrics {
     pub fn rate_limited(&self, reason: &'static str) {
         with_local_recorder(&self.recorder, || {
             counter!("roomlane_api_rate_limited_total", "reason" => reason).increment(1);
+        });
+    }
+
+    /// A DTLS handshake ended: `ok` or why not.
+    pub fn dtls_handshake(&self, result: &'static str, took: Duration) {
+        with_local_recorder(&self.recorder, || {
+            counter!("roomlane_dtls_handshakes_total", "result" => result).increment(1);
+            if result == "ok" {
+                histogram!(DTLS_HISTOGRAM).record(took.as_secs_f64());
+            }
+        });
+    }
+
+    /// Unfinished DTLS handshakes, of now.
+    pub fn dtls_half_open(&self, count: usize) {
+        with_local_recorder(&self.recorder, || {
+            gauge!("roomlane_dtls_half_open").set(count as f64);
+        });
+    }
+
+    /// A DTLS datagram was dropped before its turn.
+    pub fn dtls_dropped(&self) {
+        with_local_recorder(&self.recorder, || {
+            counter!("roomlane_dtls_queue_drops_total").increment(1);
         });
     }
 
@@ -125,6 +156,13 @@ fn describe() {
     describe_counter!("roomlane_join_total", "Joins by role, result and reason.");
     describe_histogram!("roomlane_join_seconds", "Time that successful joins took.");
     describe_counter!("roomlane_token_rejections_total", "Tokens refused, by reason.");
+    describe_counter!("roomlane_dtls_handshakes_total", "DTLS handshakes by result.");
+    describe_histogram!(DTLS_HISTOGRAM, "Time from ClientHello to keys.");
+    describe_gauge!("roomlane_dtls_half_open", "Unfinished DTLS handshakes.");
+    describe_counter!(
+        "roomlane_dtls_queue_drops_total",
+        "DTLS datagrams dropped because too many of their session, or of all, waited."
+    );
     describe_counter!("roomlane_shard_refusals_total", "Joins that a shard refused.");
     describe_gauge!("roomlane_build_info", "Always 1; the version is in the label.");
     describe_gauge!("roomlane_uptime_seconds", "Age of the control process.");

@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod demo;
 pub mod directory;
 pub mod export;
+pub mod handshakes;
 pub mod limits;
 pub mod link;
 pub mod logs;

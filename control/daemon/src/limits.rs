@@ -63,3 +63,34 @@ pub const ADMIN_IDLE: Duration = Duration::from_secs(300);
 
 /// Lines of one peer-triggerable kind that are logged per second.
 pub const LOG_LINES_PER_S: u32 = 5;
+
+/// Largest DTLS datagram we send, in bytes: whole over every path that carries IPv6.
+pub const DTLS_MTU: u16 = 1200;
+/// Unfinished DTLS handshakes at a time. Beyond, the oldest of the app that has most gives way.
+pub const DTLS_HALF_OPEN_MAX: usize = 512;
+/// Those of one app. Beyond, its oldest gives way.
+pub const DTLS_HALF_OPEN_PER_APP: usize = 256;
+/// A younger handshake does not give way: the new one is refused, and its ClientHello comes again.
+pub const DTLS_HALF_OPEN_GRACE: Duration = Duration::from_secs(1);
+/// How long a DTLS handshake may take from its ClientHello.
+pub const DTLS_DEADLINE: Duration = Duration::from_secs(10);
+/// Datagrams looked at for one DTLS handshake; further ones are dropped.
+pub const DTLS_DATAGRAMS_MAX: u32 = 256;
+/// DTLS handshakes of one session that may fail before it meets silence, until its ICE restarts.
+pub const DTLS_FAILURES_MAX: u32 = 5;
+/// How often repetitions and deadlines are looked for while there are unfinished handshakes.
+pub const DTLS_TICK: Duration = Duration::from_millis(50);
+/// DTLS datagrams on their way from the link to the handshakes' thread.
+pub const DTLS_PUNTS_MAX: usize = 1024;
+/// DTLS datagrams of one session that wait for their turn.
+pub const DTLS_QUEUE_MAX: usize = 16;
+/// DTLS datagrams of all sessions that wait for their turn.
+pub const DTLS_QUEUES_MAX: usize = 4096;
+/// A certificate for DTLS is used for joins of so long.
+pub const IDENTITY_ROTATES: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A certificate for DTLS is valid for so long.
+pub const IDENTITY_VALID: Duration = Duration::from_secs(30 * 24 * 3600);
+
+const _: () = assert!(DTLS_HALF_OPEN_PER_APP < DTLS_HALF_OPEN_MAX);
+const _: () =
+    assert!(DTLS_DEADLINE.as_secs() < IDENTITY_VALID.as_secs() - IDENTITY_ROTATES.as_secs());

@@ -333,7 +333,7 @@ fn is_accepted(certificate: &X509Ref, expected: &[Fingerprint]) -> bool {
 
 /// Whether the library's state machine has ended in failure. Other errors pass: it wants more, or
 /// has dropped a record.
-fn has_failed(tls: &SslStream<Datagrams>) -> bool {
+pub(crate) fn has_failed(tls: &SslStream<Datagrams>) -> bool {
     tls.ssl().state_string_long() == "error"
 }
 

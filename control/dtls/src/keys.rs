@@ -40,6 +40,16 @@ impl Profile {
         }
     }
 
+    /// OpenSSL's name of it.
+    #[cfg(feature = "client")]
+    pub(crate) const fn library_name(self) -> &'static str {
+        match self {
+            Self::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",
+            Self::AesCm128HmacSha1_80 => "SRTP_AES128_CM_SHA1_80",
+        }
+    }
+
     /// What was agreed on, if anything we know.
     pub(crate) fn of(ssl: &SslRef) -> Option<Self> {
         match ssl.selected_srtp_profile()?.id() {

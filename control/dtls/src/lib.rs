@@ -25,6 +25,8 @@
 //! Start reading at `handshake.rs`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+mod client;
 mod datagrams;
 mod filter;
 mod fingerprint;
@@ -34,6 +36,8 @@ mod keys;
 pub mod limits;
 mod refusal;
 
+#[cfg(feature = "client")]
+pub use client::Client;
 pub use fingerprint::{Algorithm, Fingerprint, FingerprintError};
 pub use handshake::{Handshake, Progress};
 pub use identity::Identity;

@@ -155,7 +155,9 @@ async fn prepare(
 }
 
 async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> {
+    let identity = api.identities.current(shm::clock::unix_ns() / 1_000_000_000);
     let request = JoinRequest {
+        identity: &identity,
         app: SdkAppId(ready.app),
         room: &ready.room,
         user: &ready.access.user,
@@ -174,7 +176,7 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
         offer: &ready.offer,
         granted: &joined.granted,
         ice: joined.ice.as_ref(),
-        fingerprint: api.identity.fingerprint(),
+        fingerprint: identity.fingerprint(),
         origin,
         cname: &joined.cname,
     };

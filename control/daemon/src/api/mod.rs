@@ -22,6 +22,7 @@ use axum::routing::post;
 use token::AppKeys;
 
 use crate::export::Metrics;
+use crate::handshakes::identities::Identities;
 use crate::limits::REQUEST_TIMEOUT;
 use crate::link::hub::Hub;
 use crate::logs::LogLimit;
@@ -43,8 +44,8 @@ pub struct AppAccess {
 pub struct Api {
     /// Where joins go.
     pub hub: Arc<Hub>,
-    /// Our certificate for DTLS.
-    pub identity: Arc<dtls::Identity>,
+    /// Our certificates for DTLS.
+    pub identities: Arc<Identities>,
     /// Tenants.
     pub apps: HashMap<u32, AppAccess>,
     /// Seconds by which a token's clock may differ from ours.

@@ -1,7 +1,9 @@
 //! Joining: everything that can be refused first, then numbers, keys and orders.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use dtls::Identity;
 use proto::{
     CloseReason, Command, Endpoint, GrantWord, MediaKind, MemberNo, OpenSession, Privileges,
     PublicationSpec, RoomNo, SdkAppId, SessionId, ShardId,
@@ -13,7 +15,7 @@ use super::ice::IceState;
 use super::ids::{fresh, random};
 use super::orders::{Desired, wipe};
 use super::{
-    Directory, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, Slot, specs,
+    Directory, Dtls, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, Slot, specs,
 };
 use crate::limits::SUBSCRIPTIONS_PER_MEMBER;
 use crate::mask;
@@ -41,6 +43,8 @@ pub struct JoinRequest<'a> {
     pub publisher: Option<&'a UserId>,
     /// Read in the same role and stream.
     pub offer: &'a Offer,
+    /// Our certificate, which the answer will name.
+    pub identity: &'a Arc<Identity>,
     /// The HTTP client's address; `None` on a Unix socket.
     pub client: Option<IpAddr>,
 }
@@ -359,7 +363,7 @@ impl Directory {
             ssrcs: vec![rtcp_ssrc],
             publications: Vec::new(),
             slots: Vec::new(),
-            fingerprints: Vec::new(),
+            dtls: None,
             desired: None,
         };
         let mut granted = Vec::new();
@@ -386,7 +390,8 @@ impl Directory {
         open.blob = blob(request, context, &open).encode();
         let ice = open.ice.map(|credentials| self.granted_ice(session, &credentials));
         if let (Some(bundle), Some(credentials)) = (&request.offer.bundle, &open.ice) {
-            kept.fingerprints.clone_from(&bundle.fingerprints);
+            let (fingerprints, identity) = (bundle.fingerprints.clone(), request.identity.clone());
+            kept.dtls = Some(Dtls { fingerprints, identity });
             let state = IceState::new(bundle.ice.clone(), credentials.generation);
             self.resources.entry(context.id).and_modify(|resource| resource.ice = Some(state));
         }

@@ -49,6 +49,9 @@ impl Directory {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(resource) = session.resource.take() else { return };
         session.desired = None;
+        if session.dtls.take().is_some() {
+            self.ended.push(id);
+        }
         let (app, remote) = (session.app, session.remote);
         let publications = session.publications.clone();
         if self.remotes.get(&remote) == Some(&id) {

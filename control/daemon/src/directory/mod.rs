@@ -12,6 +12,7 @@
 //! shard, from the grant word that is made here.
 
 pub mod blob;
+mod dtls;
 mod events;
 mod ice;
 pub mod ids;
@@ -25,7 +26,6 @@ mod transport;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dtls::Fingerprint;
 use proto::ufrag::UfragKey;
 use proto::{
     Endpoint, GrantWord, Label, MediaKind, MemberNo, Privileges, PublicationNo, PublicationSpec,
@@ -34,11 +34,13 @@ use proto::{
 use token::{RoomId, UserId};
 use zeroize::Zeroize;
 
+pub use self::dtls::DtlsPeer;
 pub use events::Outcome;
 pub use ids::{Entropy, ResourceId, SystemEntropy};
 pub use join::{JoinRequest, Joined};
 pub use orders::Orders;
 
+use self::dtls::Dtls;
 use crate::mask;
 use crate::signalling::address::MediaAddresses;
 use crate::signalling::{Role, Stream};
@@ -146,8 +148,8 @@ struct Session {
     publications: Vec<PublicationNo>,
     /// By their places in the session.
     slots: Vec<Slot>,
-    /// The peer's certificate must have one of them.
-    fingerprints: Vec<Fingerprint>,
+    /// `None` without DTLS, and for sessions of an earlier life.
+    dtls: Option<Dtls>,
     /// `None` for sessions of an earlier life: their keys are gone.
     desired: Option<Desired>,
 }
@@ -230,6 +232,8 @@ pub struct Directory {
     /// Our SSRCs, of slots and of RTCP.
     ssrcs: HashSet<u32>,
     publications: HashSet<u32>,
+    /// See [`Directory::take_ended`].
+    ended: Vec<SessionId>,
 }
 
 impl Directory {
@@ -249,6 +253,7 @@ impl Directory {
             remotes: HashMap::new(),
             ssrcs: HashSet::new(),
             publications: HashSet::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -306,13 +311,6 @@ impl Directory {
     /// Whether a session still has its place, be it open or closing.
     pub fn knows(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
-    }
-
-    /// The certificates that a session's peer may have; `None` once it is closing, without DTLS, or when
-    /// an earlier life of this process knew them.
-    pub fn fingerprints(&self, session: SessionId) -> Option<&[Fingerprint]> {
-        let session = self.sessions.get(&session).filter(|session| session.resource.is_some())?;
-        (!session.fingerprints.is_empty()).then_some(&session.fingerprints)
     }
 
     /// A room by its name.

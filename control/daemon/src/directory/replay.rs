@@ -195,7 +195,7 @@ impl Directory {
             ssrcs,
             publications: survivor.publications.iter().map(|spec| spec.publication).collect(),
             slots: survivor.slots.iter().map(Slot::from).collect(),
-            fingerprints: Vec::new(),
+            dtls: None,
             desired: None,
         };
         self.enter(id, session, no, home);

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dtls::Fingerprint;
 use proto::link::Welcome;
 use proto::ufrag::UFRAG_LEN;
 use proto::{
@@ -16,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::replay::Survivor;
 use crate::directory::{
-    Directory, JoinRequest, Joined, Orders, Outcome, ResourceId, ResourceView, RoomKey, Totals,
+    Directory, DtlsPeer, JoinRequest, Joined, Orders, Outcome, ResourceId, ResourceView, RoomKey,
+    Totals,
 };
 use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
@@ -49,6 +49,8 @@ struct State {
     refusals: u64,
     /// Who serves handshakes.
     punts: Option<mpsc::Sender<Punt>>,
+    /// The same, about sessions that have ended.
+    ends: Option<mpsc::UnboundedSender<SessionId>>,
     drops: HandshakeDrops,
 }
 
@@ -59,6 +61,19 @@ pub struct HandshakeDrops {
     pub punts: u64,
     /// To peers: too many waited for their ring, or there was no data plane.
     pub injects: u64,
+}
+
+impl State {
+    /// Associations of sessions that have ended are of no use.
+    fn tell_ended(&mut self) {
+        let ended = self.directory.take_ended();
+        if let Some(ends) = &self.ends {
+            // Without a receiver there are no associations.
+            for session in ended {
+                let _ = ends.send(session);
+            }
+        }
+    }
 }
 
 /// See the module.
@@ -102,6 +117,7 @@ impl Hub {
             closing: HashMap::new(),
             refusals: 0,
             punts: None,
+            ends: None,
             drops: HandshakeDrops::default(),
         };
         Ok(Hub { state: Mutex::new(state), ordered: WakeUp::new()? })
@@ -113,6 +129,7 @@ impl Hub {
     }
 
     fn dispatch(&self, state: &mut State, mut orders: Orders) {
+        state.tell_ended();
         if state.status == Status::Down {
             // The next data plane is told everything anyway.
             return;
@@ -179,11 +196,6 @@ impl Hub {
     /// New rights and a new deadline; `false` when the resource is not there.
     pub fn renew(&self, id: ResourceId, privileges: Privileges, deadline_s: u32) -> bool {
         self.order(|directory, orders| directory.renew(id, privileges, deadline_s, orders))
-    }
-
-    /// The certificates that a session's peer may have, see [`Directory::fingerprints`].
-    pub fn dtls_peer(&self, session: SessionId) -> Option<Vec<Fingerprint>> {
-        self.lock().directory.fingerprints(session).map(<[_]>::to_vec)
     }
 
     /// Leaves.
@@ -255,9 +267,25 @@ impl Hub {
 
     // What follows is for the handshakes.
 
-    /// Who gets the DTLS datagrams of peers from now on. When its channel is full, they are dropped.
-    pub fn set_punts(&self, punts: mpsc::Sender<Punt>) {
-        self.lock().punts = Some(punts);
+    /// Who gets the DTLS datagrams of peers from now on, and learns which sessions have ended. When the
+    /// channel of datagrams is full, they are dropped.
+    pub fn set_handshakes(
+        &self,
+        punts: mpsc::Sender<Punt>,
+        ends: mpsc::UnboundedSender<SessionId>,
+    ) {
+        let mut state = self.lock();
+        (state.punts, state.ends) = (Some(punts), Some(ends));
+    }
+
+    /// Who a session's peer must be, see [`Directory::dtls_peer`].
+    pub fn dtls_peer(&self, session: SessionId) -> Option<DtlsPeer> {
+        self.lock().directory.dtls_peer(session)
+    }
+
+    /// The peer of a session has said goodbye. `false` when its resource has ended before.
+    pub fn left(&self, session: SessionId) -> bool {
+        self.order(|directory, orders| directory.left(session, orders))
     }
 
     /// Sends a datagram to a session's peer, after every command that was ordered before. `false` when
@@ -357,6 +385,7 @@ impl Hub {
         }
         state.opening.clear();
         state.closing.clear();
+        state.tell_ended();
     }
 
     /// Takes in an event.
@@ -384,7 +413,9 @@ impl Hub {
                 }
             }
         }
-        if !orders.is_empty() {
+        if orders.is_empty() {
+            state.tell_ended();
+        } else {
             self.dispatch(&mut state, orders);
         }
     }

@@ -2,7 +2,7 @@
 //! the link's protocol and the table of sessions; it moves no media.
 #![allow(dead_code)] // each test program uses its part
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +17,19 @@ use daemon::api::rates::Rates;
 use daemon::api::{Api, AppAccess, Peer, router};
 use daemon::directory::{Directory, Settings, SystemEntropy};
 use daemon::export::Metrics;
+use daemon::handshakes::Service;
+use daemon::handshakes::identities::Identities;
 use daemon::link::Link;
 use daemon::link::hub::{Hub, Status};
 use daemon::logs::LogLimit;
 use daemon::signalling::address::MediaAddresses;
 use proto::codec::{self, MESSAGE_MAX};
 use proto::link::{DATAPLANE_SOCKET, Hello, Welcome};
-use proto::region::{LAYOUT_VERSION, RING_BYTES, Sizes};
-use proto::{CloseReason, Command, Event, OpenSession, Quota, Refusal, SdkAppId, SlotState};
+use proto::region::{LAYOUT_VERSION, PUNT_RING_BYTES, RING_BYTES, Sizes};
+use proto::{
+    CloseReason, Command, Event, KeyMaterial, OpenSession, Quota, Refusal, SdkAppId, SessionId,
+    SlotState, SrtpProfile, punt,
+};
 use shm::event::Event as WakeUp;
 use shm::fdpass::{self, Listener};
 use shm::region::{Kind, Region, RegionSpec};
@@ -34,6 +39,7 @@ use token::{AppKeys, Privileges, RoomId, Secret, UserId};
 use tower::ServiceExt;
 
 const COMMANDS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).secret();
+const PUNTS: RingSpec = RingSpec::new(PUNT_RING_BYTES / 2, punt::MESSAGE_MAX);
 const EVENTS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX);
 
 /// What a test sees and sets of the stand-in.
@@ -48,6 +54,12 @@ pub struct Seen {
     pub silent: bool,
     /// Under which ufrag tokens are minted.
     pub ufrag_key: Option<[u8; 16]>,
+    /// Handshake datagrams for the ring to the control plane.
+    pub punts: VecDeque<(SessionId, Vec<u8>)>,
+    /// Handshake datagrams that came back, and whether the session had its keys before.
+    pub injected: Vec<(SessionId, Vec<u8>, bool)>,
+    /// Keys by session: of the last command.
+    pub keys: HashMap<u64, (SrtpProfile, KeyMaterial, KeyMaterial)>,
     /// Connections so far, and whether each brought a ledger.
     pub hellos: Vec<bool>,
 }
@@ -108,6 +120,12 @@ fn serve(listener: &Listener, instance: u64, seen: &Mutex<Seen>, stop: &AtomicBo
     let mut events = Producer::attach(words(SIZES.event_ring(0)), EVENTS)
         .unwrap()
         .with_event(wake_control.try_clone().unwrap());
+    let span = |offset: usize| Span { offset_words: offset / 8, len_words: PUNT_RING_BYTES / 8 };
+    let words = |offset| control.words(span(offset)).expect("inside");
+    let mut punts = Producer::attach(words(SIZES.punt_ring(0)), PUNTS)
+        .unwrap()
+        .with_event(wake_control.try_clone().unwrap());
+    let mut injects = Consumer::attach(words(SIZES.inject_ring(0)), PUNTS).unwrap();
     let mut peer: Option<OwnedFd> = None;
     let mut greeted = false;
     while !stop.load(Ordering::Acquire) {
@@ -147,11 +165,33 @@ fn serve(listener: &Listener, instance: u64, seen: &Mutex<Seen>, stop: &AtomicBo
             }
             events.wake().unwrap();
         }
+        carry_handshakes(&mut seen.lock().unwrap(), &mut commands, &mut punts, &mut injects);
         // A poll of its own, so that lost wake-ups of the daemon do not hide.
         if commands.arm().unwrap() && wake_shard.wait(Duration::from_millis(2)).unwrap() {
             wake_shard.drain().unwrap();
         }
         commands.disarm();
+    }
+}
+
+/// As a worker does: a datagram is read when no command waits.
+fn carry_handshakes(
+    seen: &mut Seen,
+    commands: &mut Consumer,
+    punts: &mut Producer,
+    injects: &mut Consumer,
+) {
+    let mut bytes = [0; punt::MESSAGE_MAX];
+    while let Some((session, datagram)) = seen.punts.pop_front() {
+        let len = punt::encode(session, &datagram, &mut bytes).expect("a short datagram");
+        punts.push(&bytes[..len]).expect("room for a test");
+    }
+    punts.wake().unwrap();
+    while !injects.is_empty().unwrap() && commands.is_empty().unwrap() {
+        let len = injects.pop(&mut bytes).unwrap().expect("there was one");
+        let (session, datagram) = punt::decode(&bytes[..len]).expect("a datagram");
+        let has_keys = seen.keys.contains_key(&session.0);
+        seen.injected.push((session, datagram.to_vec(), has_keys));
     }
 }
 
@@ -169,6 +209,11 @@ fn obey(seen: &mut Seen, command: Command) -> Vec<Event> {
     match command {
         Command::OpenRoom { room, app, .. } => {
             seen.rooms.insert(room.0, app.0);
+            Vec::new()
+        }
+        Command::InstallKeys { session, profile, rx_key, tx_key } => {
+            assert!(seen.sessions.contains_key(&session.0), "keys of a session that is not there");
+            seen.keys.insert(session.0, (profile, rx_key, tx_key));
             Vec::new()
         }
         Command::SetUfragKey { key } => {
@@ -251,9 +296,10 @@ pub fn map_key(app: u32, user: &str, room: &RoomId, bits: u8) -> String {
 pub struct Control {
     pub hub: Arc<Hub>,
     pub metrics: Arc<Metrics>,
-    pub identity: Arc<dtls::Identity>,
+    pub identities: Arc<Identities>,
     pub router: Router,
     link: Option<Link>,
+    handshakes: Option<Service>,
 }
 
 pub fn folder(name: &str) -> PathBuf {
@@ -284,11 +330,11 @@ impl Control {
             private_map_key_required: app == STRICT_APP,
             joins_per_s: u32::from(app == SLOW_APP),
         };
-        let identity = dtls::Identity::generate(Duration::from_secs(3600), now()).unwrap();
-        let identity = Arc::new(identity);
+        let identities = Arc::new(Identities::new(now()).unwrap());
+        let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics)).unwrap();
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
-            identity: Arc::clone(&identity),
+            identities: Arc::clone(&identities),
             apps: apps.iter().map(|app| (*app, access(*app))).collect(),
             skew_s: 5,
             rates: Rates::new(source_joins_per_s, [(SLOW_APP, 1)]),
@@ -296,7 +342,14 @@ impl Control {
             log: LogLimit::default(),
         });
         let link = Some(Link::start(Arc::clone(&hub), run_dir.to_owned()).unwrap());
-        Control { hub, metrics, identity, router: router(api), link }
+        Control {
+            hub,
+            metrics,
+            identities,
+            router: router(api),
+            link,
+            handshakes: Some(handshakes),
+        }
     }
 
     /// With a data plane.
@@ -325,6 +378,9 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        if let Some(handshakes) = self.handshakes.take() {
+            handshakes.stop();
+        }
         if let Some(link) = self.link.take() {
             link.stop();
         }

@@ -1,7 +1,10 @@
 //! A small model of the shards, and guests who join: what the tests of the directory share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use ::dtls::Identity;
 use proto::link::Welcome;
 use proto::{Command, Event, OpenSession, Refusal};
 
@@ -286,11 +289,14 @@ pub(super) struct Guest {
     pub(super) room: RoomId,
     pub(super) user: UserId,
     pub(super) privileges: u8,
+    pub(super) identity: Arc<Identity>,
 }
 
 pub(super) fn guest(user: &str) -> Guest {
     let room = RoomId::text("r").unwrap();
-    Guest { app: 1, room, user: UserId::new(user).unwrap(), privileges: 255 }
+    let identity = Identity::generate(Duration::from_secs(3600), 1_800_000_000).unwrap();
+    let (user, identity) = (UserId::new(user).unwrap(), Arc::new(identity));
+    Guest { app: 1, room, user, privileges: 255, identity }
 }
 
 impl Guest {
@@ -305,6 +311,7 @@ impl Guest {
             stream: Stream::Main,
             publisher: None,
             offer,
+            identity: &self.identity,
             client: Some("192.0.2.1".parse().unwrap()),
         }
     }
