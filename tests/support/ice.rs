@@ -50,6 +50,13 @@ impl IcePeer {
         IcePeer { username, role: Role::Controlling(7), key, checks }
     }
 
+    /// As an answer's `a=ice-ufrag` and `a=ice-pwd` have it.
+    pub fn told(ufrag: &str, password: &str) -> Self {
+        let key = IntegrityKey::new(password.as_bytes());
+        let username = format!("{ufrag}:peer").into_bytes();
+        IcePeer { username, role: Role::Controlling(7), key, checks: 0 }
+    }
+
     /// The next check.
     pub fn check(&mut self, use_candidate: bool) -> Vec<u8> {
         self.checks += 1;

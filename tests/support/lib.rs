@@ -10,4 +10,5 @@ pub mod node;
 pub mod peer;
 pub mod rng;
 pub mod sdes;
+pub mod webrtc;
 pub mod world;

@@ -117,7 +117,8 @@ impl Api {
         }
     }
 
-    fn join(&self, verb: &str, tokens: &Tokens, offer: &str) -> Answer {
+    /// Joins by `verb`, `whip` or `whep`, and must succeed.
+    pub fn join(&self, verb: &str, tokens: &Tokens, offer: &str) -> Answer {
         let path = format!("/{verb}/{}/{}", self.app, tokens.room);
         let answer = self.request("POST", &path, &self.bearer(tokens), offer);
         assert_eq!(answer.status, 201, "{verb} {}: {}", tokens.user, answer.body);
