@@ -4,6 +4,7 @@ use proto::ufrag::UfragKey;
 use proto::{Command, DropReason, Endpoint, Refusal, SessionId};
 use roomlane_core::Duration;
 use roomlane_tests::ice::{IcePeer, UFRAG_KEY, credentials};
+use roomlane_tests::rng::Rng;
 use wire::stun::Role;
 
 use crate::ice::{HELLO, Room, STRANGER, room};
@@ -203,4 +204,86 @@ fn keys_are_installed_once_and_never_for_a_session_without_ice() {
     let restart = Command::RestartIce { session: plain.session, ice: credentials(session, 4) };
     room.world.command(0, &restart);
     assert_eq!(room.refusals(), [Refusal::Taken, Refusal::Invalid, Refusal::Invalid]);
+}
+
+/// Datagrams of one class as somebody without any secret can make them; `near` are members' own.
+fn junk(rng: &mut Rng, class: usize, near: &Near) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..rng.below(160)).map(|_| rng.below(256) as u8).collect();
+    let put = |bytes: &mut Vec<u8>, head: &[u8]| {
+        bytes.resize(bytes.len().max(head.len()), 0);
+        bytes[..head.len()].copy_from_slice(head);
+    };
+    match class {
+        // A member's check, with a bit of it flipped or cut short; or no more than a header.
+        0 if rng.below(2) == 0 => {
+            bytes = near.check.clone();
+            let at = rng.below(bytes.len());
+            bytes[at] ^= 1 << rng.below(8);
+        }
+        0 => {
+            let len = bytes.len().saturating_sub(20) / 4 * 4;
+            bytes.truncate(20 + len);
+            put(&mut bytes, &[0, 1, 0, len as u8, 0x21, 0x12, 0xa4, 0x42]);
+            bytes.resize(20 + len, 0);
+        }
+        // A whole record: from a member's address it goes up, as many as the budget has.
+        1 if rng.below(2) == 0 => bytes = HELLO.to_vec(),
+        1 => put(&mut bytes, &[20 + rng.below(44) as u8, 254, 253]),
+        // A member's packet, with a bit of it flipped behind what makes it RTP.
+        2 => {
+            bytes = near.media.clone();
+            let at = 2 + rng.below(bytes.len() - 2);
+            bytes[at] ^= 1 << rng.below(8);
+        }
+        3 => put(&mut bytes, &[0x80, 200 + rng.below(7) as u8, 0, 1, 0, 0, 0, 1]),
+        _ => put(&mut bytes, &[64 + rng.below(64) as u8]),
+    }
+    bytes
+}
+
+/// What somebody on the way may have overheard.
+struct Near {
+    check: Vec<u8>,
+    media: Vec<u8>,
+}
+
+#[test]
+fn a_hundred_thousand_junk_packets_of_each_class_are_not_answered_and_cost_no_member_a_packet() {
+    const JUNK: usize = 100_000;
+    let mut room = Room::connected();
+    let mut rng = Rng::new(14);
+    let members = [room.publisher.remote, room.subscriber.remote];
+    let mut played = 0;
+    let near = Near { check: room.sender.check(true), media: room.publisher.packet(100) };
+    for class in 0..5 {
+        for round in 0..JUNK / 25 {
+            let burst: Vec<_> = (0..25).map(|_| junk(&mut rng, class, &near)).collect();
+            // In turn from a stranger, and as if from a member.
+            let from = match round % 3 {
+                0 => Endpoint::v4([203, 0, 113, rng.below(256) as u8], 1000 + round as u16 % 5000),
+                n => members[n - 1],
+            };
+            room.world.arrive(0, from, &burst);
+            if round % 5 == 0 {
+                played += 1;
+                let packet = room.publisher.packet(100);
+                room.world.arrive(0, members[0], &[packet]);
+            }
+            let others = room.world.deliver(&mut [&mut room.subscriber]);
+            assert_eq!(others, [], "class {class} was answered");
+        }
+        assert_eq!((room.subscriber.got.len(), room.subscriber.refused), (played, 0), "{class}");
+    }
+    let counters = room.world.shards[0].counters();
+    assert_eq!(counters.stun_answered, 2, "the two that opened the room");
+    assert_eq!(counters.rx_packets - counters.forwarded, 5 * JUNK as u64 + 2);
+    assert_eq!(counters.punted, 32 * 2, "for each member what its budget has");
+    assert_eq!(
+        [room.publisher.session, room.subscriber.session].map(|s| room.moves(s).len()),
+        [1; 2]
+    );
+    let check = near.check;
+    room.world.arrive(0, members[0], &[check]);
+    assert_eq!(room.world.take_sent().len(), 1, "and the peer's own check is still answered");
+    room.world.check();
 }
