@@ -57,10 +57,10 @@ impl Caller {
         let arrived: Vec<_> = peer.with(|seen| {
             seen.punts.extend(sent.into_iter().map(|datagram| (self.session, datagram)));
             let mut arrived = Vec::new();
-            seen.injected.retain(|(session, datagram, has_keys)| {
+            seen.injected.retain(|(session, datagram, keys)| {
                 let is_mine = *session == self.session;
                 if is_mine {
-                    arrived.push((datagram.clone(), *has_keys));
+                    arrived.push((datagram.clone(), keys.is_some()));
                 }
                 !is_mine
             });

@@ -163,7 +163,8 @@ impl Agent {
         let at = self.find(path).unwrap_or_else(|| {
             if self.paths.is_full() {
                 let idle = (0..self.paths.len()).filter(|at| !self.is_nominated(*at));
-                let oldest = idle.min_by_key(|at| self.paths[*at].heard).expect("one is nominated");
+                let oldest =
+                    idle.min_by_key(|at| self.paths[*at].heard).expect("one is nominated at most");
                 evicted = Some(self.paths.swap_remove(oldest).path);
             }
             self.last_number += 1;

@@ -343,7 +343,9 @@ pub fn mend(regions: &Regions, shard: usize, broken: &Broken) -> Result<(), Regi
 mod tests {
     use proto::command::BLOB_MAX;
     use proto::region::Sizes;
-    use proto::{GrantWord, KeyMaterial, List, MemberNo, OpenSession, RoomNo, SessionId};
+    use proto::{
+        GrantWord, IceCredentials, KeyMaterial, List, MemberNo, OpenSession, RoomNo, SessionId,
+    };
 
     use super::*;
 
@@ -405,6 +407,77 @@ mod tests {
         rig.regions.command_ring(0).expect("ring").copy_out(0, &mut ring);
         assert!(!ring.windows(8).any(|window| window == [0xa7; 8]));
         assert_eq!(rig.mailbox.next_command(), Incoming::Nothing);
+    }
+
+    #[test]
+    fn no_secret_of_a_command_that_was_carried_out_stays() {
+        let key = KeyMaterial { bytes: List::from_slice(&[0xa7; 30]).expect("fits") };
+        let ice = IceCredentials {
+            generation: 1,
+            password: List::from_slice(&[0xa7; 24]).expect("fits"),
+        };
+        let session = SessionId(1);
+        let profile = proto::SrtpProfile::AeadAes128Gcm;
+        let commands = [
+            Command::OpenSession(OpenSession { ice: Some(ice), ..OpenSession::default() }),
+            Command::InstallKeys { session, profile, rx_key: key, tx_key: key },
+            Command::RestartIce { session, ice },
+            Command::SetUfragKey { key: proto::ufrag::UfragKey([0xa7; 16]) },
+        ];
+        for mut command in commands {
+            let has_secret = |command: &Command| {
+                let mut bytes = [0; MESSAGE_MAX];
+                let len = codec::encode(command, &mut bytes).expect("encode");
+                bytes[..len].windows(8).any(|window| window == [0xa7; 8])
+            };
+            assert!(has_secret(&command), "the test looks for nothing");
+            wipe(&mut command);
+            assert!(!has_secret(&command));
+        }
+    }
+
+    #[test]
+    fn a_datagram_keeps_its_receiver_awake_and_mending_empties_its_ring() {
+        let mut rig = rig();
+        let ring = rig.regions.inject_ring(0).expect("ring");
+        let mut injects = Producer::attach(ring, PUNT_RING).expect("producer");
+        assert!(rig.mailbox.may_sleep());
+        rig.mailbox.awake();
+        let mut bytes = [0; punt::MESSAGE_MAX];
+        let len = punt::encode(SessionId(3), b"hello", &mut bytes).expect("fits");
+        injects.push(&bytes[..len]).expect("room");
+        assert!(!rig.mailbox.may_sleep(), "something waits");
+        let mut out = [0; punt::MESSAGE_MAX];
+        assert_eq!(rig.mailbox.next_inject(&mut out), Some((SessionId(3), &b"hello"[..])));
+        assert_eq!(rig.mailbox.next_inject(&mut out), None);
+        assert!(rig.mailbox.punt(SessionId(4), b"up"));
+        // The tail of the inject ring, far beyond it.
+        rig.regions.inject_ring(0).expect("ring").store(0, u64::MAX / 2);
+        assert_eq!(rig.mailbox.next_inject(&mut out), None);
+        assert!(rig.mailbox.is_broken() && !rig.mailbox.punt(SessionId(4), b"up"));
+        mend(&rig.regions, 0, &rig.broken).expect("mended");
+        assert!(rig.mailbox.punt(SessionId(5), b"anew"));
+        let punts = rig.regions.punt_ring(0).expect("ring");
+        let mut punts = Consumer::attach(punts, PUNT_RING).expect("consumer");
+        let len = punts.pop(&mut bytes).expect("intact").expect("one");
+        assert_eq!(punt::decode(&bytes[..len]), Some((SessionId(5), &b"anew"[..])));
+        assert_eq!(punts.pop(&mut bytes).expect("intact"), None, "what was there before is gone");
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_by_a_datagram() {
+        let mut rig = rig();
+        let ring = rig.regions.inject_ring(0).expect("ring");
+        let mut injects = Producer::attach(ring, PUNT_RING).expect("producer");
+        let mut bytes = [0; punt::MESSAGE_MAX];
+        let len = punt::encode(SessionId(3), b"hello", &mut bytes).expect("fits");
+        injects.push(&bytes[..len]).expect("room");
+        assert!(!injects.needs_wake(), "it is awake");
+        let mut out = [0; punt::MESSAGE_MAX];
+        assert!(rig.mailbox.next_inject(&mut out).is_some());
+        assert!(rig.mailbox.may_sleep());
+        injects.push(&bytes[..len]).expect("room");
+        assert!(injects.needs_wake(), "it sleeps");
     }
 
     #[test]

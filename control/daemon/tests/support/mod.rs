@@ -42,6 +42,9 @@ const COMMANDS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).secret();
 const PUNTS: RingSpec = RingSpec::new(PUNT_RING_BYTES / 2, punt::MESSAGE_MAX);
 const EVENTS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX);
 
+/// What a finished handshake gives: the profile, the peer's key and ours.
+pub type Keys = (SrtpProfile, KeyMaterial, KeyMaterial);
+
 /// What a test sees and sets of the stand-in.
 #[derive(Default)]
 pub struct Seen {
@@ -56,10 +59,10 @@ pub struct Seen {
     pub ufrag_key: Option<[u8; 16]>,
     /// Handshake datagrams for the ring to the control plane.
     pub punts: VecDeque<(SessionId, Vec<u8>)>,
-    /// Handshake datagrams that came back, and whether the session had its keys before.
-    pub injected: Vec<(SessionId, Vec<u8>, bool)>,
+    /// Handshake datagrams that came back, and the session's keys at that time.
+    pub injected: Vec<(SessionId, Vec<u8>, Option<Keys>)>,
     /// Keys by session: of the last command.
-    pub keys: HashMap<u64, (SrtpProfile, KeyMaterial, KeyMaterial)>,
+    pub keys: HashMap<u64, Keys>,
     /// Connections so far, and whether each brought a ledger.
     pub hellos: Vec<bool>,
 }
@@ -190,8 +193,8 @@ fn carry_handshakes(
     while !injects.is_empty().unwrap() && commands.is_empty().unwrap() {
         let len = injects.pop(&mut bytes).unwrap().expect("there was one");
         let (session, datagram) = punt::decode(&bytes[..len]).expect("a datagram");
-        let has_keys = seen.keys.contains_key(&session.0);
-        seen.injected.push((session, datagram.to_vec(), has_keys));
+        let keys = seen.keys.get(&session.0).copied();
+        seen.injected.push((session, datagram.to_vec(), keys));
     }
 }
 
