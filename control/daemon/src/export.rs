@@ -191,6 +191,15 @@ fn describe() {
         "roomlane_transport_feedback_total",
         "Transport-wide feedback packets sent to publishers."
     );
+    describe_counter!("roomlane_stun_answers_total", "Connectivity checks answered.");
+    describe_counter!(
+        "roomlane_handshake_datagrams_total",
+        "DTLS datagrams between shards and the control daemon."
+    );
+    describe_counter!(
+        "roomlane_handshake_drops_total",
+        "DTLS datagrams that the control daemon had no room for."
+    );
     describe_counter!("roomlane_relay_packets_total", "Opened copies between shards.");
     describe_counter!("roomlane_stage_packets_total", "Packets by stage of the packet path.");
     describe_counter!("roomlane_worker_busy_seconds_total", "Time in turns with work.");
@@ -213,6 +222,9 @@ fn own(hub: &Hub, age: Duration) {
     gauge!("roomlane_members", "role" => "publish").set(totals.publishing as f64);
     gauge!("roomlane_members", "role" => "subscribe").set(totals.subscribing as f64);
     counter!("roomlane_shard_refusals_total").absolute(hub.refusals());
+    let drops = hub.handshake_drops();
+    counter!("roomlane_handshake_drops_total", "direction" => "in").absolute(drops.punts);
+    counter!("roomlane_handshake_drops_total", "direction" => "out").absolute(drops.injects);
 }
 
 fn shards(snapshot: &Snapshot) {
@@ -230,10 +242,12 @@ fn shards(snapshot: &Snapshot) {
         count("roomlane_done_packets_total", counters.done);
         count("roomlane_rtx_missed_total", counters.rtx_missed);
         count("roomlane_transport_feedback_total", counters.transport_cc_tx);
+        count("roomlane_stun_answers_total", counters.stun_answered);
         let both = |name: &'static str, received: u64, sent: u64| {
             counter!(name, "worker" => worker.clone(), "direction" => "in").absolute(received);
             counter!(name, "worker" => worker.clone(), "direction" => "out").absolute(sent);
         };
+        both("roomlane_handshake_datagrams_total", counters.punted, counters.injected);
         both("roomlane_pli_total", counters.pli_rx, counters.pli_tx);
         both("roomlane_rtcp_packets_total", counters.rtcp_rx, counters.rtcp_tx);
         both("roomlane_nack_total", counters.nack_rx, counters.nack_tx);
