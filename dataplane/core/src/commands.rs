@@ -359,7 +359,7 @@ impl<P: Provider> Shard<P> {
             repairs: RepairCounter::new(repairs),
             ..Slot::default()
         };
-        slot.write_mid_block();
+        slot.prepare_extensions();
         let index = self.slots.insert(slot).expect("counted before");
         self.sessions[session as usize].slots.push(index);
         fill_slot(self, now, io, index);

@@ -210,6 +210,8 @@ pub struct Slot {
     /// The header extension that names its m-section, as it stands in packets that carry no other one;
     /// empty where none was negotiated.
     pub mid_block: List<u8, MID_BLOCK_MAX>,
+    /// It negotiated header extensions: what every packet asks before it looks for them.
+    pub extends: bool,
     /// What its next segment waits for.
     pub gate: Gate,
     /// Rewrites what it shows.
@@ -241,8 +243,9 @@ impl Slot {
         fits.then_some((known.id, &*self.spec.mid))
     }
 
-    /// Prepares `mid_block`.
-    pub fn write_mid_block(&mut self) {
+    /// Prepares `extends` and `mid_block`.
+    pub fn prepare_extensions(&mut self) {
+        self.extends = !self.spec.extensions.is_empty();
         let mut block = [0; MID_BLOCK_MAX];
         let written = rtp_ext::write(&mut block, self.mid());
         let data = written.ok().flatten().map_or(&[][..], |block| block.data);
@@ -261,6 +264,7 @@ impl Default for Slot {
             repair_type: 0,
             mismatch: NONE,
             mid_block: List::default(),
+            extends: false,
             gate: Gate::default(),
             munger: crate::munger::Munger::new(0, 0),
             ceiling: 0,

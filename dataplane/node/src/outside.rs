@@ -36,6 +36,7 @@ impl<P: Port> Outside<P> {
 
     /// Hands everything collected to the port. What it does not take within [`TX_PATIENCE_NS`] is
     /// dropped and counted: it is sealed, and must not be sealed again.
+    #[inline(never)]
     pub(crate) fn flush(&mut self) {
         if self.tx.is_empty() {
             return;
@@ -75,6 +76,8 @@ impl<P: Port> Io for Outside<P> {
         self.port.free(buf);
     }
 
+    /// In line wherever it is called: behind a call, the datagram is read back before it is written.
+    #[inline(always)]
     fn send(&mut self, datagram: Datagram<P::Buf>) {
         self.tx.push(datagram);
         if self.tx.is_full() {

@@ -37,6 +37,11 @@ impl<P: Port> PortIo<P> {
         }
     }
 
+    #[inline(never)]
+    fn flush_full(&mut self) {
+        self.flush(self.now);
+    }
+
     /// Datagrams that the port refused.
     pub fn refused(&self) -> u64 {
         self.refused
@@ -56,11 +61,12 @@ impl<P: Port> Io for PortIo<P> {
         self.port.free(buf);
     }
 
-    #[inline]
+    /// In line wherever it is called: behind a call, the datagram is read back before it is written.
+    #[inline(always)]
     fn send(&mut self, datagram: Datagram<P::Buf>) {
         self.tx.push(datagram);
         if self.tx.is_full() {
-            self.flush(self.now);
+            self.flush_full();
         }
     }
 

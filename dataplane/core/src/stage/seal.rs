@@ -110,7 +110,8 @@ impl Media {
             let known = negotiated.iter().find(|known| known.extension == *extension)?;
             Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
         });
-        rtp_ext::write(out, wanted.chain(slot.mid())).ok().flatten()
+        let mid = if slot.mid_block.is_empty() { None } else { slot.mid() };
+        rtp_ext::write(out, wanted.chain(mid)).ok().flatten()
     }
 }
 
@@ -350,7 +351,10 @@ pub(super) fn with_header<P: Provider, T>(
         csrcs: &csrcs,
         extension: None,
     };
-    if media.elements.is_empty() || slot.spec.extensions.is_empty() {
+    if !slot.extends {
+        return write(&repr);
+    }
+    if media.elements.is_empty() {
         if !slot.mid_block.is_empty() {
             let profile = rtp_ext::PROFILE_ONE_BYTE;
             repr.extension = Some(ExtensionBlock { profile, data: &slot.mid_block });
