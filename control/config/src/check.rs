@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::check_port;
 use crate::error::{ConfigError, ConfigErrors, Span, Warning, line_column};
 use crate::model::{
-    App, AppQuota, Config, Control, Environment, Limits, Listen, Node, Poll, Port, PortType, Tls,
+    App, AppQuota, Config, Control, Environment, Limits, Listen, Node, Poll, Port, PortType,
     Workers,
 };
 use crate::net::Cidr;
-use crate::raw::{
-    RawApp, RawConfig, RawControl, RawLimits, RawNode, RawQuota, RawSdes, RawWorkers,
-};
+use crate::raw::{RawApp, RawConfig, RawLimits, RawNode, RawQuota, RawSdes, RawWorkers};
 use crate::secret::SecretFile;
+use crate::{check_control, check_port};
 
 /// Shards in a node: a `u64` masks them.
 const SHARDS_MAX: usize = 64;
@@ -112,7 +110,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A path; relative ones start at the folder of the configuration file.
-    fn path(&mut self, raw: &Spanned<String>, key: &str) -> PathBuf {
+    pub(crate) fn path(&mut self, raw: &Spanned<String>, key: &str) -> PathBuf {
         if raw.get_ref().is_empty() {
             self.refuse(Some(raw.span()), key, "is empty", "a path");
         }
@@ -120,8 +118,24 @@ impl<'a> Checker<'a> {
         base.join(raw.get_ref())
     }
 
+    /// A file with a secret.
+    pub(crate) fn secret_file(
+        &mut self,
+        raw: &Spanned<String>,
+        key: &str,
+        allowed: &str,
+    ) -> SecretFile {
+        let Some(name) = raw.get_ref().strip_prefix("credential:") else {
+            return SecretFile::Path(self.path(raw, key));
+        };
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            self.refuse(Some(raw.span()), key, "is no credential's name", allowed);
+        }
+        SecretFile::Credential(name.to_owned())
+    }
+
     /// A user's or group's name.
-    fn account(&mut self, raw: &Option<Spanned<String>>, key: &str) -> Option<String> {
+    pub(crate) fn account(&mut self, raw: &Option<Spanned<String>>, key: &str) -> Option<String> {
         let value = raw.as_ref()?;
         let name = value.get_ref();
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -147,7 +161,7 @@ pub(crate) fn config(raw: RawConfig, mut c: Checker<'_>) -> Result<Config, Confi
     let workers = workers(&mut c, &raw.workers);
     let port = check_port::port(&mut c, &raw.port, workers.shards());
     let limits = limits(&mut c, &raw.limits);
-    let control = control(&mut c, &raw.control, &workers);
+    let control = check_control::control(&mut c, &raw.control, &workers);
     let sdes_allow = sdes(&mut c, &raw.sdes);
     let token_skew_s = c.number(&raw.tokens.skew_s, "tokens.skew_s", 0..=300, 5) as u32;
     let apps = apps(&mut c, &raw.app, node.environment);
@@ -254,63 +268,6 @@ fn limits(c: &mut Checker<'_>, raw: &RawLimits) -> Limits {
     }
 }
 
-fn listen(c: &mut Checker<'_>, raw: &Option<Spanned<String>>, key: &str, default: &str) -> Listen {
-    let text = raw.as_ref().map_or(default, |value| value.get_ref().as_str());
-    let parsed = match text.strip_prefix("unix:") {
-        Some(path) if path.starts_with('/') && path.len() <= 107 => Some(Listen::Unix(path.into())),
-        Some(_) => None,
-        None => text.parse().ok().map(Listen::Tcp),
-    };
-    parsed.unwrap_or_else(|| {
-        let allowed = "\"address:port\", \"[address]:port\" or \"unix:/path\"";
-        let span = raw.as_ref().map(Spanned::span);
-        c.refuse(span, key, format!("{text:?} is no place to listen"), allowed);
-        Listen::Tcp(default.parse().expect("defaults are valid"))
-    })
-}
-
-fn control(c: &mut Checker<'_>, raw: &RawControl, workers: &Workers) -> Control {
-    let listen_on = listen(c, &raw.listen, "control.listen", "127.0.0.1:8080");
-    let admin_listen = listen(c, &raw.admin_listen, "control.admin_listen", "127.0.0.1:8081");
-    let tls = match (&raw.tls_cert, &raw.tls_key) {
-        (Some(cert), Some(key)) => Some(Tls {
-            cert: c.path(cert, "control.tls_cert"),
-            key: c.path(key, "control.tls_key"),
-        }),
-        (None, None) => None,
-        (Some(one), None) => {
-            c.refuse(Some(one.span()), "control.tls_cert", "needs control.tls_key", "both or none");
-            None
-        }
-        (None, Some(one)) => {
-            c.refuse(Some(one.span()), "control.tls_key", "needs control.tls_cert", "both or none");
-            None
-        }
-    };
-    let places = [
-        ("control.listen", &listen_on, &raw.listen),
-        ("control.admin_listen", &admin_listen, &raw.admin_listen),
-    ];
-    for (key, place, value) in places {
-        if !place.is_local() && tls.is_none() {
-            let what = format!("plain HTTP on {place}, which other hosts can reach");
-            let allowed = "a loopback address, \"unix:/path\", or tls_cert and tls_key";
-            c.refuse(value.as_ref().map(Spanned::span), key, what, allowed);
-        }
-    }
-    if listen_on == admin_listen && !matches!(&listen_on, Listen::Tcp(a) if a.port() == 0) {
-        let span = raw.admin_listen.as_ref().or(raw.listen.as_ref()).map(Spanned::span);
-        c.refuse(span, "control.admin_listen", "is the same as control.listen", "another port");
-    }
-    let user = c.account(&raw.user, "control.user").or_else(|| workers.user.clone());
-    let group = c.account(&raw.group, "control.group").or_else(|| match raw.user {
-        Some(_) => None,
-        None => workers.group.clone(),
-    });
-    let demo = raw.demo.as_ref().is_some_and(|demo| *demo.get_ref());
-    Control { listen: listen_on, admin_listen, tls, demo, user, group }
-}
-
 fn sdes(c: &mut Checker<'_>, raw: &RawSdes) -> Vec<Cidr> {
     let mut allow = vec![];
     for value in raw.allow.iter().flatten() {
@@ -384,15 +341,7 @@ fn secret_files(c: &mut Checker<'_>, entry: &Spanned<RawApp>) -> Vec<SecretFile>
     }
     let mut files = vec![];
     for value in list.get_ref().iter().take(SECRETS_MAX) {
-        let file = match value.get_ref().strip_prefix("credential:") {
-            None => SecretFile::Path(c.path(value, key)),
-            Some(name) => {
-                if name.is_empty() || name.starts_with('.') || name.contains('/') {
-                    c.refuse(Some(value.span()), key, "is no credential's name", allowed);
-                }
-                SecretFile::Credential(name.to_owned())
-            }
-        };
+        let file = c.secret_file(value, key, allowed);
         if files.contains(&file) {
             c.refuse(Some(value.span()), key, "the same file twice", allowed);
         }

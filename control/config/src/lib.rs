@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod check_control;
 mod check_port;
 mod error;
 mod locate;
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Warning};
 pub use model::{
-    App, AppQuota, Config, Control, Device, Environment, Limits, Listen, Node, Poll, Port,
-    PortType, Tls, Workers,
+    App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen, Node,
+    Poll, Port, PortType, Tls, Workers,
 };
 pub use net::Cidr;
 pub use secret::{SecretError, SecretFile};

@@ -212,10 +212,36 @@ pub struct Control {
     pub tls: Option<Tls>,
     /// The demo page is served under `/demo/` of the signalling listener.
     pub demo: bool,
+    /// Web origins whose pages may use the API; `*` alone for all.
+    pub cors_origins: Vec<String>,
+    /// STUN and TURN servers that peers are told.
+    pub ice_servers: Vec<IceServer>,
+    /// Asked before each join whether another node should serve it.
+    pub redirect: Option<Hook>,
     /// The control daemon runs as this user when the supervisor is root.
     pub user: Option<String>,
     /// The control daemon runs as this group; the user's own when it is not set.
     pub group: Option<String>,
+}
+
+/// A server for a peer's ICE agent (RFC 9725 section 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:`, `stuns:`, `turn:` or `turns:` (RFC 7064, RFC 7065).
+    pub url: String,
+    /// With TURN, never without.
+    pub username: Option<String>,
+    /// The user's password; there when the user is.
+    pub credential_file: Option<SecretFile>,
+}
+
+/// An HTTP service of the operator on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Loopback.
+    pub address: SocketAddr,
+    /// Path and query.
+    pub path: String,
 }
 
 /// Where HTTP is served.

@@ -72,8 +72,19 @@ pub(crate) struct RawControl {
     pub(crate) tls_cert: Text,
     pub(crate) tls_key: Text,
     pub(crate) demo: Option<Spanned<bool>>,
+    pub(crate) cors_origins: Texts,
+    pub(crate) ice_servers: Vec<Spanned<RawIceServer>>,
+    pub(crate) redirect: Text,
     pub(crate) user: Text,
     pub(crate) group: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawIceServer {
+    pub(crate) url: Text,
+    pub(crate) username: Text,
+    pub(crate) credential_file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

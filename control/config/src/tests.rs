@@ -291,3 +291,65 @@ fn the_demo_page_is_off_unless_asked_for_and_told_in_production() {
     assert!(production.control.demo);
     assert!(production.warnings[0].to_string().contains("control.demo: warning: the demo page"));
 }
+
+#[test]
+fn web_origins_are_exact_and_everybody_stands_alone() {
+    let of = |list: &str| format!("[control]\ncors_origins = {list}\n");
+    let config = parse(&of(r#"["https://app.example", "http://[::1]:8080"]"#));
+    assert_eq!(config.control.cors_origins, ["https://app.example", "http://[::1]:8080"]);
+    assert_eq!(parse(&of(r#"["*"]"#)).control.cors_origins, ["*"]);
+    for bad in
+        ["https://", "https://App.example", "https://a.example/", "app.example", "null", "**"]
+    {
+        let text = error(&of(&format!("[{bad:?}]")));
+        assert!(text.starts_with("n.toml:2:17: control.cors_origins: "), "{text}");
+    }
+    assert!(error(&of(r#"["*", "https://app.example"]"#)).contains("beside others"));
+    let many = vec![r#""https://a.example""#; 65].join(", ");
+    assert!(error(&of(&format!("[{many}]"))).contains("at most 64"));
+}
+
+#[test]
+fn turn_has_credentials_in_a_file_and_stun_has_none() {
+    let of = |entry: &str| format!("[control]\nice_servers = [{{ {entry} }}]\n");
+    let turn =
+        r#"url = "turns:turn.example:443?transport=tcp", username = "u", credential_file = "t""#;
+    let servers = parse(&of(turn)).control.ice_servers;
+    assert_eq!(servers[0].username.as_deref(), Some("u"));
+    let file = SecretFile::Path("/etc/roomlane/t".into());
+    assert_eq!(servers[0].credential_file, Some(file));
+    assert!(parse(&of(r#"url = "stun:stun.example""#)).control.ice_servers[0].username.is_none());
+    for bad in [
+        r#"url = "turn:turn.example""#,
+        r#"url = "turn:turn.example", username = "u""#,
+        r#"url = "stun:stun.example", username = "u", credential_file = "t""#,
+        r#"url = "https://turn.example""#,
+        r#"url = "stun:""#,
+        r#"url = "stun:a>b""#,
+        r#"url = "turn:a", username = "u\"x", credential_file = "t""#,
+        r#"username = "u", credential_file = "t""#,
+    ] {
+        assert!(error(&of(bad)).contains("control.ice_servers: "), "{bad}");
+    }
+}
+
+#[test]
+fn the_redirect_hook_is_on_this_host() {
+    let of = |url: &str| format!("[control]\nredirect = {url:?}\n");
+    let hook = parse(&of("http://127.0.0.1:9090/place?x=1")).control.redirect.unwrap();
+    assert_eq!(
+        (hook.address.to_string(), hook.path),
+        ("127.0.0.1:9090".into(), "/place?x=1".into())
+    );
+    assert_eq!(parse(&of("http://[::1]:80")).control.redirect.unwrap().path, "/");
+    for bad in [
+        "https://127.0.0.1:1/",
+        "http://192.0.2.1:80/",
+        "http://localhost:80/",
+        "http://127.0.0.1/",
+        "http://127.0.0.1:80/a b",
+        "http://127.0.0.1:80@192.0.2.1:80/",
+    ] {
+        assert!(error(&of(bad)).starts_with("n.toml:2:12: control.redirect: "), "{bad}");
+    }
+}
