@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::http::HeaderValue;
 use config::{Config, PortType};
 use proto::link::ADMIN_SOCKET;
 use proto::{Quota, SdkAppId};
 use token::{AppKeys, Secret};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::admin::audit::Audit;
+use crate::api::cors::Cors;
 use crate::api::rates::Rates;
 use crate::api::server::{self, Server};
 use crate::api::{self, Api, AppAccess};
@@ -24,7 +26,7 @@ use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntro
 use crate::export::{Metrics, loads};
 use crate::handshakes::Service;
 use crate::handshakes::identities::Identities;
-use crate::limits::SOURCE_SWEEP;
+use crate::limits::{EVENT_STREAMS_MAX, SOURCE_SWEEP};
 use crate::link::Link;
 use crate::link::hub::Hub;
 use crate::logs::LogLimit;
@@ -72,6 +74,21 @@ pub fn apps(config: &Config) -> Result<HashMap<u32, AppAccess>> {
         apps.insert(app.sdkappid, access);
     }
     Ok(apps)
+}
+
+/// Reads what peers are told about ICE servers.
+///
+/// # Errors
+/// The file of a password and what is wrong with it.
+pub fn ice_links(config: &Config) -> Result<Vec<HeaderValue>> {
+    let link = |server: &config::IceServer| {
+        let file = server.credential_file.as_ref();
+        let password = file.map(|file| file.read()).transpose()?;
+        let credentials = server.username.as_deref().zip(password.as_ref().map(|p| p.as_str()));
+        api::ice_link(&server.url, credentials).context("a header cannot carry it")
+    };
+    let links = config.control.ice_servers.iter().map(link);
+    links.collect::<Result<_>>().context("control.ice_servers")
 }
 
 /// What the directory needs of a configuration.
@@ -122,6 +139,10 @@ impl Daemon {
             skew_s: u64::from(config.token_skew_s),
             metrics: Arc::clone(&metrics),
             log: LogLimit::default(),
+            streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            cors: Arc::new(Cors { origins: config.control.cors_origins.clone() }),
+            ice_links: ice_links(config)?,
+            redirect: config.control.redirect.clone(),
         });
         let control = &config.control;
         let mut router = api::router(Arc::clone(&api));
@@ -158,6 +179,7 @@ impl Daemon {
     pub async fn stop(self) {
         // Nobody listens any more only when all tasks have ended, which is what we want.
         let _ = self.stop.send(true);
+        self.hub.close_streams();
         for task in self.tasks {
             let _ = task.await;
         }

@@ -12,6 +12,8 @@ pub const MID_BYTES_MAX: usize = 32;
 pub const FINGERPRINTS_MAX: usize = 4;
 /// Longest `a=fmtp` value that an answer repeats, in bytes.
 pub const FMTP_BYTES_MAX: usize = 512;
+/// Lines of one trickled fragment.
+pub const FRAGMENT_LINES_MAX: usize = 256;
 /// Subscribing resources one user may have in one room.
 pub const SUBSCRIPTIONS_PER_MEMBER: usize = 4;
 
@@ -94,3 +96,19 @@ pub const IDENTITY_VALID: Duration = Duration::from_secs(30 * 24 * 3600);
 const _: () = assert!(DTLS_HALF_OPEN_PER_APP < DTLS_HALF_OPEN_MAX);
 const _: () =
     assert!(DTLS_DEADLINE.as_secs() < IDENTITY_VALID.as_secs() - IDENTITY_ROTATES.as_secs());
+
+/// Event streams of one resource.
+pub const EVENT_STREAMS_PER_RESOURCE: usize = 2;
+/// Event streams of the node; each holds a connection.
+pub const EVENT_STREAMS_MAX: usize = CONNECTIONS_MAX / 2;
+/// Changes that wait for one listener; a slower one is told everything anew.
+pub const EVENT_QUEUE_MAX: usize = 64;
+/// How often a silent event stream shows that it lives.
+pub const EVENT_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How long the redirect hook may take before a join is served here.
+pub const HOOK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest answer of the redirect hook, in bytes.
+pub const HOOK_ANSWER_BYTES_MAX: usize = 4096;
+/// Longest location of another node, in bytes.
+pub const LOCATION_BYTES_MAX: usize = 2048;

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::signalling::fragment;
+
 macro_rules! codes {
     ($($variant:ident $status:literal $code:literal $title:literal;)*) => {
         /// What went wrong, for programs. Codes never change their meaning.
@@ -39,6 +41,7 @@ codes! {
     RoomInvalid 400 "room_invalid" "The room is not a legal room number or name.";
     AuthorizationInvalid 400 "authorization_invalid" "The Authorization header is not one bearer credential.";
     SdpInvalid 400 "sdp_invalid" "The body is not a session description (RFC 8866).";
+    FragmentInvalid 400 "sdpfrag_invalid" "The body is not a fragment of a session description (RFC 8840).";
     AuthorizationMissing 401 "authorization_missing" "The request carries no bearer credential.";
     MediaAddressNotAllowed 403 "media_address_not_allowed" "The media address is neither the client's own nor one that the node allows.";
     RoomDoesNotExist 403 "room_does_not_exist" "The room does not exist, and the tokens do not allow creating it.";
@@ -71,6 +74,10 @@ codes! {
     PreconditionFailed 412 "precondition_failed" "If-Match names another state of the resource.";
     OfferTooLarge 413 "offer_too_large" "The body is larger than 64 KiB.";
     MediaTypeUnsupported 415 "media_type_unsupported" "The body must be application/sdp.";
+    PatchTypeUnsupported 415 "patch_type_unsupported" "The body must be application/trickle-ice-sdpfrag; a renewal has none.";
+    NoIce 422 "no_ice" "The resource has no ICE: its addresses are in its offer.";
+    PreconditionRequired 428 "precondition_required" "A fragment needs If-Match: the entity tag, or * for an ICE restart.";
+    TooManyEventStreams 429 "too_many_event_streams" "The resource has two event streams already.";
     JoinRate 429 "join_rate" "Too many joins from this source.";
     AppJoinRate 429 "app_join_rate" "The app is over its quota of joins per second.";
     AppSessionsQuota 429 "app_sessions_quota" "The app is over its quota of sessions.";
@@ -184,6 +191,10 @@ impl IntoResponse for Problem {
             401 => {
                 let scheme = HeaderValue::from_static("Bearer realm=\"roomlane\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            415 if self.code == Code::PatchTypeUnsupported.name() => {
+                let accepted = HeaderValue::from_static(fragment::MEDIA_TYPE);
+                headers.insert("accept-patch", accepted);
             }
             415 => {
                 let accepted = HeaderValue::from_static("application/sdp");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proto::SdkAppId;
@@ -15,7 +15,7 @@ use token::{RoomId, UserId};
 use zeroize::Zeroizing;
 
 use crate::api::auth::{self, Access, Clocks, Credentials};
-use crate::api::{Api, AppAccess, Peer};
+use crate::api::{Api, AppAccess, Peer, events, redirect};
 use crate::directory::{JoinRequest, ResourceId, ResourceView};
 use crate::limits::OFFER_BYTES_MAX;
 use crate::mask;
@@ -84,7 +84,7 @@ impl JoinQuery {
 }
 
 type RoomPath = Result<Path<(String, String)>, PathRejection>;
-type ResourcePath = Result<Path<(String, String, String)>, PathRejection>;
+pub(super) type ResourcePath = Result<Path<(String, String, String)>, PathRejection>;
 
 /// `POST /whip/{sdkappid}/{room}`.
 pub async fn whip(State(api): State<Arc<Api>>, path: RoomPath, request: Request) -> Response {
@@ -102,6 +102,14 @@ async fn join(api: Arc<Api>, role: Role, path: RoomPath, request: Request) -> Re
     let code = result.as_ref().map_or_else(|problem| problem.code, |_| "ok");
     api.metrics.join(role, code, started.elapsed());
     result.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// What is to be done about a request that has passed everything but the directory.
+enum Prepared {
+    /// To be served here.
+    Here(Box<Ready>),
+    /// To be served by another node.
+    Elsewhere(HeaderValue),
 }
 
 /// A request that has passed everything but the directory.
@@ -122,7 +130,13 @@ async fn try_join(
     path: RoomPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let ready = prepare(api, role, path, request).await?;
+    let ready = match prepare(api, role, path, request).await? {
+        Prepared::Here(ready) => *ready,
+        Prepared::Elsewhere(location) => {
+            let headers = [(header::LOCATION, location)];
+            return Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response());
+        }
+    };
     // On a task of its own: a client that goes away in the middle must not leave half a join.
     let api = Arc::clone(api);
     let joined = tokio::spawn(async move { open(&api, role, ready).await });
@@ -134,7 +148,7 @@ async fn prepare(
     role: Role,
     path: RoomPath,
     request: Request,
-) -> Result<Ready, Problem> {
+) -> Result<Prepared, Problem> {
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer(None));
     spend_source(api, peer)?;
@@ -151,7 +165,13 @@ async fn prepare(
     api.rates.spend_app(app)?;
     let body = read_body(&parts.headers, body).await?;
     let offer = offer::parse(&body, query.terms(role))?;
-    Ok(Ready { app, room, room_text, access, query, publisher, offer, peer })
+    if let Some(hook) = &api.redirect
+        && let Some(location) = redirect::ask(hook, app, &room, role).await
+    {
+        return Ok(Prepared::Elsewhere(location));
+    }
+    let ready = Ready { app, room, room_text, access, query, publisher, offer, peer };
+    Ok(Prepared::Here(Box::new(ready)))
 }
 
 async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> {
@@ -201,38 +221,13 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
         (header::ETAG, joined.etag),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((StatusCode::CREATED, headers, text.to_string()).into_response())
-}
-
-/// `PATCH` of a resource: new tokens renew its grant. (Trickled candidates come with ICE.)
-pub async fn renew(
-    State(api): State<Arc<Api>>,
-    path: ResourcePath,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer(None));
-    spend_source(&api, peer)?;
-    let (id, view) = find_resource(&api, path)?;
-    let app = api.apps.get(&view.key.app.0).ok_or(Code::AppUnknown)?;
-    let access = verify(&api, app, &parts.headers, &view.key.room, peer)?;
-    if access.user != view.user {
-        return Err(Code::OtherUser.into());
+    let mut links = HeaderMap::new();
+    for link in &api.ice_links {
+        links.append(header::LINK, link.clone());
     }
-    api.rates.spend_app(view.key.app.0)?;
-    if let Some(expected) = parts.headers.get(header::IF_MATCH)
-        && expected.as_bytes() != b"*"
-        && !expected.to_str().is_ok_and(|etag| api.hub.has_etag(id, etag))
-    {
-        return Err(Code::PreconditionFailed.into());
-    }
-    if !read_body(&parts.headers, body).await?.is_empty() {
-        return Err(Code::MediaTypeUnsupported.because("a renewal has no body"));
-    }
-    if !api.hub.renew(id, access.privileges, access.deadline_s) {
-        return Err(Code::ResourceUnknown.into());
-    }
-    Ok((StatusCode::NO_CONTENT, [(header::ETAG, view.etag)]).into_response())
+    let events = joined.events.map(events::link).and_then(|link| HeaderValue::from_str(&link).ok());
+    links.extend(events.map(|link| (header::LINK, link)));
+    Ok((StatusCode::CREATED, headers, links, text.to_string()).into_response())
 }
 
 /// `DELETE` of a resource: whoever knows its name may leave it.
@@ -251,7 +246,7 @@ pub async fn leave(
     Ok(StatusCode::OK.into_response())
 }
 
-fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
+pub(super) fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
     api.rates.spend_source(peer.0).inspect_err(|problem| {
         api.metrics.rate_limited(problem.code);
         if let Some(suppressed) = api.log.allow() {
@@ -261,7 +256,7 @@ fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
     })
 }
 
-fn verify(
+pub(super) fn verify(
     api: &Api,
     app: &AppAccess,
     headers: &HeaderMap,
@@ -286,7 +281,10 @@ fn find_app<'a>(api: &'a Api, text: &str) -> Result<(u32, &'a AppAccess), Proble
 }
 
 /// The resource that a path names, if app, room and id belong together.
-fn find_resource(api: &Api, path: ResourcePath) -> Result<(ResourceId, ResourceView), Problem> {
+pub(super) fn find_resource(
+    api: &Api,
+    path: ResourcePath,
+) -> Result<(ResourceId, ResourceView), Problem> {
     let Path((app, room, resource)) = path.map_err(|_| Code::PathInvalid)?;
     let id: ResourceId = resource.parse().map_err(|()| Code::ResourceUnknown)?;
     let view = api.hub.resource(id).ok_or(Code::ResourceUnknown)?;
@@ -308,7 +306,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The body, wiped when it goes: it holds keys.
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if announced.and_then(|text| text.parse::<u64>().ok()) > Some(OFFER_BYTES_MAX as u64) {
         return Err(Code::OfferTooLarge.into());

@@ -5,9 +5,13 @@
 //! with 201 is open in the shard.
 
 pub mod auth;
+pub mod cors;
+mod events;
 mod handlers;
 pub mod health;
+mod patch;
 pub mod rates;
+mod redirect;
 pub mod server;
 
 use std::collections::HashMap;
@@ -16,10 +20,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use token::AppKeys;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::export::Metrics;
 use crate::handshakes::identities::Identities;
@@ -27,6 +34,8 @@ use crate::limits::REQUEST_TIMEOUT;
 use crate::link::hub::Hub;
 use crate::logs::LogLimit;
 use crate::problem::{Code, Problem, ProblemCode};
+use crate::signalling::fragment;
+use cors::Cors;
 use rates::Rates;
 
 /// How an app's tokens are checked.
@@ -56,6 +65,29 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// Lines that strangers can cause.
     pub log: LogLimit,
+    /// Places for event streams: [`crate::limits::EVENT_STREAMS_MAX`].
+    pub streams: Arc<Semaphore>,
+    /// Web pages that may use the API.
+    pub cors: Arc<Cors>,
+    /// STUN and TURN servers as `Link` headers (RFC 9725 section 4.6), which hold their passwords.
+    pub ice_links: Vec<HeaderValue>,
+    /// Asked before each join whether another node should serve it.
+    pub redirect: Option<config::Hook>,
+}
+
+/// The `Link` header for an ICE server; `None` for what a header cannot carry.
+pub fn ice_link(url: &str, credentials: Option<(&str, &str)>) -> Option<HeaderValue> {
+    let mut link = Zeroizing::new(format!("<{url}>; rel=\"ice-server\""));
+    if let Some((username, password)) = credentials {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let password = Zeroizing::new(quoted(password));
+        link.push_str(&format!("; username=\"{}\"", quoted(username)));
+        link.push_str(&format!("; credential=\"{}\"", *password));
+        link.push_str("; credential-type=\"password\"");
+    }
+    let mut value = HeaderValue::from_str(&link).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// The client of a connection; `None` on a Unix socket.
@@ -69,18 +101,23 @@ pub fn router(api: Arc<Api>) -> Router {
     let on_resource = || join("DELETE, PATCH, OPTIONS");
     let resource = || {
         axum::routing::delete(handlers::leave)
-            .patch(handlers::renew)
-            .options(|| async { options("DELETE, PATCH, OPTIONS") })
+            .patch(patch::patch)
+            .options(|| async {
+                options("DELETE, PATCH, OPTIONS", ("accept-patch", fragment::MEDIA_TYPE))
+            })
             .fallback(on_resource())
     };
-    let options_room = || async { options("POST, OPTIONS") };
+    let options_room = || async { options("POST, OPTIONS", ("accept-post", "application/sdp")) };
+    let on_events = || join("GET, HEAD");
     Router::new()
         .route("/whip/{app}/{room}", post(handlers::whip).options(options_room).fallback(on_room()))
         .route("/whep/{app}/{room}", post(handlers::whep).options(options_room).fallback(on_room()))
         .route("/whip/{app}/{room}/{resource}", resource())
         .route("/whep/{app}/{room}/{resource}", resource())
+        .route("/events/{id}", axum::routing::get(events::listen).fallback(on_events()))
         .fallback(|| async { Problem::from(Code::NotFound) })
         .layer(middleware::from_fn_with_state(Arc::clone(&api), watch))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api.cors), cors::layer))
         .with_state(api)
 }
 
@@ -88,8 +125,8 @@ fn not_allowed(allow: &'static str) -> Problem {
     Problem { allow: Some(allow), ..Code::MethodNotAllowed.into() }
 }
 
-fn options(allow: &'static str) -> Response {
-    let headers = [("allow", allow), ("accept-post", "application/sdp")];
+fn options(allow: &'static str, accepted: (&'static str, &'static str)) -> Response {
+    let headers = [("allow", allow), accepted];
     (axum::http::StatusCode::NO_CONTENT, headers).into_response()
 }
 
@@ -102,6 +139,7 @@ async fn watch(
     let name = match request.uri().path() {
         path if path.starts_with("/whip/") => "whip",
         path if path.starts_with("/whep/") => "whep",
+        path if path.starts_with("/events/") => "events",
         _ => "other",
     };
     let response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {

@@ -5,7 +5,7 @@ use proto::command::BLOB_MAX;
 use proto::{Endpoint, List, MemberNo, SdkAppId, codec};
 use token::{RoomId, UserId};
 
-use crate::directory::ids::ResourceId;
+use crate::directory::ids::{EventsId, ResourceId};
 use crate::signalling::{Role, Stream};
 
 const VERSION: u8 = 2;
@@ -17,8 +17,9 @@ const ICE: u8 = 8;
 type Text<const N: usize> = List<u8, N>;
 
 /// The encoded form: version, app, resource, its number, flags, user, room, watched publisher and its
-/// number, remote address, our RTCP SSRC.
-type Wire = (u8, u32, [u8; 16], u32, u8, Text<32>, Text<64>, Text<32>, u64, Endpoint, u32);
+/// number, remote address, our RTCP SSRC, event stream or zeros.
+type Wire =
+    (u8, u32, [u8; 16], u32, u8, Text<32>, Text<64>, Text<32>, u64, Endpoint, u32, [u8; 16]);
 
 /// One session's part of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Blob {
     pub remote: Endpoint,
     /// Our RTCP SSRC.
     pub rtcp_ssrc: u32,
+    /// The resource's event stream.
+    pub events: Option<EventsId>,
 }
 
 fn text<const N: usize>(value: &str) -> Text<N> {
@@ -77,6 +80,7 @@ impl Blob {
             publisher_no,
             self.remote,
             self.rtcp_ssrc,
+            self.events.map_or([0; 16], |events| events.0.0),
         );
         let mut bytes = [0; BLOB_MAX];
         let len = codec::encode(&wire, &mut bytes).expect("the longest names fit: see the test");
@@ -88,7 +92,7 @@ impl Blob {
         let wire: Wire = codec::decode(bytes).ok()?;
         let (version, app, resource, number, flags, user, room, publisher, publisher_no, ..) =
             &wire;
-        let (.., remote, rtcp_ssrc) = &wire;
+        let (.., remote, rtcp_ssrc, events) = &wire;
         let room = std::str::from_utf8(room).ok()?;
         let room = match flags & NUMBER_ROOM {
             0 => RoomId::text(room),
@@ -111,6 +115,7 @@ impl Blob {
             publisher,
             remote: *remote,
             rtcp_ssrc: *rtcp_ssrc,
+            events: (*events != [0; 16]).then_some(EventsId(ResourceId(*events))),
         })
     }
 }
@@ -132,6 +137,7 @@ mod tests {
             publisher: Some((UserId::new(&"p".repeat(32)).unwrap(), MemberNo(u64::MAX))),
             remote: Endpoint { ip: [255; 16], port: u16::MAX },
             rtcp_ssrc: u32::MAX,
+            events: Some(EventsId(ResourceId([254; 16]))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What shards tell, and what follows.
 
-use proto::{CloseReason, Command, Event, Refusal, RoomNo, SessionId, ShardId};
+use proto::{CloseReason, Command, Event, Refusal, RoomNo, SessionId, ShardId, SlotState};
 
 use super::{Directory, Orders, ResourceId};
 
@@ -11,6 +11,8 @@ pub enum Outcome {
     Open(ResourceId),
     /// A resource was refused by the shard and is gone.
     Refused(ResourceId, Refusal),
+    /// A receive section of a resource shows something else: the session, and the section's place.
+    Slot(ResourceId, SessionId, u8),
     /// A session's place is free.
     Closed(SessionId, Option<CloseReason>),
 }
@@ -25,12 +27,20 @@ impl Directory {
                 self.refused(shard, session, room, why, orders)
             }
             Event::Closed { session, reason, .. } => self.closed(session, Some(reason), orders),
+            Event::Slot { session, slot, state } => self.slot_changed(session, slot, state),
             Event::PathMoved { session, path } => {
                 self.moved(session, path);
                 Vec::new()
             }
             _ => Vec::new(),
         }
+    }
+
+    fn slot_changed(&mut self, id: SessionId, place: u8, state: SlotState) -> Vec<Outcome> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Vec::new() };
+        let Some(slot) = session.slots.get_mut(usize::from(place)) else { return Vec::new() };
+        slot.state = state;
+        session.resource.map(|resource| Outcome::Slot(resource, id, place)).into_iter().collect()
     }
 
     fn opened(&mut self, session: SessionId) -> Vec<Outcome> {
@@ -104,7 +114,7 @@ impl Directory {
         {
             resource.sessions.retain(|known| *known != session);
             if resource.sessions.is_empty() {
-                self.forget_resource(id);
+                self.forget_resource(id, reason.unwrap_or(CloseReason::TimedOut));
             }
         }
         vec![Outcome::Closed(session, reason)]

@@ -65,6 +65,24 @@ impl std::str::FromStr for ResourceId {
     }
 }
 
+/// The event stream of a subscribing resource: whoever knows it may listen, so it is not guessable either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventsId(pub ResourceId);
+
+impl std::fmt::Display for EventsId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for EventsId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse().map(EventsId)
+    }
+}
+
 /// Room and member numbers. They only grow, also over restarts of this process: each life starts at
 /// its own second, with room for 2^24 numbers a second.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use super::ice::IceState;
 use super::ids::{fresh, random};
 use super::orders::{Desired, wipe};
 use super::{
-    Directory, Dtls, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session, Slot, specs,
+    Directory, Dtls, EventsId, Orders, Publication, Resource, ResourceId, Room, RoomKey, Session,
+    Slot, specs,
 };
 use crate::limits::SUBSCRIPTIONS_PER_MEMBER;
 use crate::mask;
@@ -64,6 +65,8 @@ pub struct Joined {
     pub sessions: Vec<SessionId>,
     /// For `a=ssrc`.
     pub cname: String,
+    /// A subscriber's event stream.
+    pub events: Option<EventsId>,
 }
 
 /// What was found out before anything was changed.
@@ -264,6 +267,8 @@ impl Directory {
             None => self.open_room(plan.key, shard),
         };
         let id = ResourceId(random(&mut *self.entropy));
+        let events = (request.role == Role::Subscribe)
+            .then(|| EventsId(ResourceId(random(&mut *self.entropy))));
         let room = self.rooms.get_mut(&no).expect("opened or found above");
         let numbers = &mut self.numbers;
         let publisher = request.publisher.map(|user| {
@@ -292,10 +297,12 @@ impl Directory {
                 opening: 0,
                 grant,
                 ice: None,
+                events,
             },
         );
+        self.events.extend(events.map(|events| (events, id)));
         self.enter_shard(no, shard, orders);
-        let context = Context { id, no, number, member, publisher, grant, shard };
+        let context = Context { id, no, number, member, publisher, grant, shard, events };
         let mut granted = Vec::new();
         let mut sessions = Vec::new();
         let mut ice = None;
@@ -307,7 +314,7 @@ impl Directory {
         }
         let cname = hex(&random::<8>(&mut *self.entropy));
         let etag = self.resources.get(&id).map(Resource::etag).unwrap_or_default();
-        Joined { resource: id, etag, granted, ice, sessions, cname }
+        Joined { resource: id, etag, granted, ice, sessions, cname, events }
     }
 
     fn open_room(&mut self, key: RoomKey, home: ShardId) -> RoomNo {
@@ -476,6 +483,7 @@ struct Context {
     publisher: Option<MemberNo>,
     grant: GrantWord,
     shard: ShardId,
+    events: Option<EventsId>,
 }
 
 /// What a later life of this process must know of a session, besides its streams.
@@ -492,6 +500,7 @@ fn blob(request: &JoinRequest<'_>, context: &Context, open: &OpenSession) -> Blo
         publisher: request.publisher.cloned().zip(context.publisher),
         remote: open.remote,
         rtcp_ssrc: open.rtcp_ssrc,
+        events: context.events,
     }
 }
 

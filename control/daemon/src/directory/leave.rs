@@ -18,7 +18,7 @@ impl Directory {
             orders.push(session.shard(), Command::CloseSession { session: *session, reason });
             self.retire(*session, orders);
         }
-        self.forget_resource(id);
+        self.forget_resource(id, reason);
         sessions
     }
 
@@ -118,8 +118,12 @@ impl Directory {
     }
 
     /// Ends the membership that a resource was: all its sessions are retired.
-    pub(super) fn forget_resource(&mut self, id: ResourceId) {
+    pub(super) fn forget_resource(&mut self, id: ResourceId, reason: CloseReason) {
         let Some(resource) = self.resources.remove(&id) else { return };
+        if let Some(events) = resource.events {
+            self.events.remove(&events);
+            self.ended_resources.push((id, reason));
+        }
         let Some(room) = self.rooms.get_mut(&resource.room) else { return };
         room.resources.remove(&id);
         if let Some(member) = room.members.get_mut(&resource.user) {

@@ -23,22 +23,25 @@ pub mod replay;
 pub mod slots;
 mod specs;
 mod transport;
+mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proto::ufrag::UfragKey;
 use proto::{
-    Endpoint, GrantWord, Label, MediaKind, MemberNo, Privileges, PublicationNo, PublicationSpec,
-    Quota, RoomNo, SdkAppId, SessionId, ShardId, SlotState, Token,
+    CloseReason, Endpoint, GrantWord, Label, MediaKind, MemberNo, Privileges, PublicationNo,
+    PublicationSpec, Quota, RoomNo, SdkAppId, SessionId, ShardId, SlotState, Token,
 };
 use token::{RoomId, UserId};
 use zeroize::Zeroize;
 
 pub use self::dtls::DtlsPeer;
 pub use events::Outcome;
-pub use ids::{Entropy, ResourceId, SystemEntropy};
+pub use ice::{Precondition, Restarted};
+pub use ids::{Entropy, EventsId, ResourceId, SystemEntropy};
 pub use join::{JoinRequest, Joined};
 pub use orders::Orders;
+pub use views::{ResourceView, SlotView};
 
 use self::dtls::Dtls;
 use crate::mask;
@@ -136,6 +139,8 @@ struct Resource {
     grant: GrantWord,
     /// `None` where the peer's address was signalled.
     ice: Option<IceState>,
+    /// Of subscribers.
+    events: Option<EventsId>,
 }
 
 struct Session {
@@ -155,7 +160,6 @@ struct Session {
 }
 
 /// A receive section, and what it shows.
-#[allow(dead_code)] // told to peers once events have a stream
 struct Slot {
     mid: Token,
     kind: MediaKind,
@@ -178,28 +182,15 @@ impl Resource {
         }
     }
 
-    /// Whether an entity tag names the present state. Of a resource from an earlier life of this process
-    /// the generation is not known: any is taken.
-    fn has_etag(&self, etag: &str) -> bool {
+    /// Whether one of these entity tags names the present state. Of a resource from an earlier life of
+    /// this process the generation is not known: any is taken.
+    fn has_etag(&self, tags: &str) -> bool {
         let unknown = self.ice.as_ref().is_some_and(|ice| ice.generation.is_none());
         let prefix = format!("\"{}-", self.number);
-        etag == self.etag() || unknown && etag.starts_with(&prefix) && etag.ends_with('"')
+        tags.split(',').map(str::trim).any(|etag| {
+            etag == self.etag() || unknown && etag.starts_with(&prefix) && etag.ends_with('"')
+        })
     }
-}
-
-/// What the API may tell about a resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourceView {
-    /// Where it is.
-    pub key: RoomKey,
-    /// Whose it is.
-    pub user: UserId,
-    /// Entity tag.
-    pub etag: String,
-    /// What it does.
-    pub role: Role,
-    /// Its sessions.
-    pub sessions: Vec<SessionId>,
 }
 
 /// Counts for consoles and metrics.
@@ -227,6 +218,10 @@ pub struct Directory {
     names: HashMap<RoomKey, RoomNo>,
     rooms: HashMap<RoomNo, Room>,
     resources: HashMap<ResourceId, Resource>,
+    /// By their event streams.
+    events: HashMap<EventsId, ResourceId>,
+    /// What ended since it was last asked.
+    ended_resources: Vec<(ResourceId, CloseReason)>,
     sessions: HashMap<SessionId, Session>,
     remotes: HashMap<Endpoint, SessionId>,
     /// Our SSRCs, of slots and of RTCP.
@@ -249,6 +244,8 @@ impl Directory {
             names: HashMap::new(),
             rooms: HashMap::new(),
             resources: HashMap::new(),
+            events: HashMap::new(),
+            ended_resources: Vec::new(),
             sessions: HashMap::new(),
             remotes: HashMap::new(),
             ssrcs: HashSet::new(),
@@ -285,22 +282,9 @@ impl Directory {
         }
     }
 
-    /// A resource, if it is there.
-    pub fn resource(&self, id: ResourceId) -> Option<ResourceView> {
-        let resource = self.resources.get(&id)?;
-        let room = self.rooms.get(&resource.room)?;
-        Some(ResourceView {
-            key: room.key.clone(),
-            user: resource.user.clone(),
-            etag: resource.etag(),
-            role: resource.role,
-            sessions: resource.sessions.clone(),
-        })
-    }
-
-    /// Whether an entity tag names the present state of a resource.
-    pub fn has_etag(&self, id: ResourceId, etag: &str) -> bool {
-        self.resources.get(&id).is_some_and(|resource| resource.has_etag(etag))
+    /// Whether one of these entity tags names the present state of a resource.
+    pub fn has_etag(&self, id: ResourceId, tags: &str) -> bool {
+        self.resources.get(&id).is_some_and(|resource| resource.has_etag(tags))
     }
 
     /// The resource that a session belongs to, unless it is closing.

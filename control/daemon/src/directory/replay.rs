@@ -68,6 +68,7 @@ impl Directory {
         }
         let alive: HashSet<_> = survivors.iter().map(|survivor| survivor.session).collect();
         for survivor in survivors {
+            self.look_again(survivor);
             if self.resource_of(survivor.session).is_none() && !self.adopt(survivor) {
                 let (session, reason) = (survivor.session, proto::CloseReason::Left);
                 orders.push(session.shard(), Command::CloseSession { session, reason });
@@ -76,6 +77,13 @@ impl Directory {
         self.settle_homes();
         self.drop_lost(&alive, orders);
         self.replay(&alive, orders);
+    }
+
+    /// What the slots of a session show that we know: changes may have been missed.
+    fn look_again(&mut self, survivor: &Survivor) {
+        if let Some(session) = self.sessions.get_mut(&survivor.session) {
+            session.slots = survivor.slots.iter().map(Slot::from).collect();
+        }
     }
 
     /// A new data plane without the ledger of the old one would count from the beginning: under a key that
@@ -174,6 +182,7 @@ impl Directory {
             let watched = room.members.entry(user.clone()).or_insert_with(|| number_of(*no));
             watched.watchers += 1;
         }
+        self.events.extend(blob.events.map(|events| (events, blob.resource)));
         let resource = self.resources.entry(blob.resource).or_insert_with(|| Resource {
             room: no,
             user: blob.user.clone(),
@@ -186,6 +195,7 @@ impl Directory {
             opening: 0,
             grant: survivor.grant,
             ice: blob.is_ice.then(IceState::unknown),
+            events: blob.events,
         });
         resource.sessions.push(id);
         let session = Session {
@@ -234,6 +244,11 @@ impl Directory {
 
     /// Orders every room, session and relay that the data plane lacks.
     fn replay(&mut self, alive: &HashSet<SessionId>, orders: &mut Orders) {
+        // What they show, a new data plane will tell.
+        let again = self.sessions.iter_mut().filter(|(id, _)| !alive.contains(id));
+        for slot in again.flat_map(|(_, session)| &mut session.slots) {
+            slot.state = SlotState::Off;
+        }
         for room in self.rooms.values() {
             for shard in room.presence.keys() {
                 orders.push(*shard, room.open_command());

@@ -5,23 +5,24 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
-use proto::ufrag::UFRAG_LEN;
 use proto::{
-    CloseReason, Event, IceCredentials, KeyMaterial, Privileges, Refusal, SessionId, ShardId,
-    SrtpProfile,
+    CloseReason, Event, KeyMaterial, Privileges, Refusal, SessionId, ShardId, SrtpProfile,
 };
 use shm::event::Event as WakeUp;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::replay::Survivor;
 use crate::directory::{
-    Directory, DtlsPeer, JoinRequest, Joined, Orders, Outcome, ResourceId, ResourceView, RoomKey,
-    Totals,
+    Directory, DtlsPeer, EventsId, JoinRequest, Joined, Orders, Outcome, Precondition, ResourceId,
+    ResourceView, Restarted, RoomKey, SlotView, Totals,
 };
 use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
 
+use super::notices::{Notice, Notices};
 use super::outbox::Outbox;
+use crate::signalling::PeerIce;
 
 /// A DTLS datagram of a validated path, and the session it is for.
 pub type Punt = (SessionId, Vec<u8>);
@@ -47,6 +48,7 @@ struct State {
     opening: HashMap<ResourceId, oneshot::Sender<Result<(), Refusal>>>,
     closing: HashMap<SessionId, oneshot::Sender<()>>,
     refusals: u64,
+    notices: Notices,
     /// Who serves handshakes.
     punts: Option<mpsc::Sender<Punt>>,
     /// The same, about sessions that have ended.
@@ -64,8 +66,11 @@ pub struct HandshakeDrops {
 }
 
 impl State {
-    /// Associations of sessions that have ended are of no use.
+    /// Listeners of resources that have ended are told; associations of ended sessions are of no use.
     fn tell_ended(&mut self) {
+        for (resource, reason) in self.directory.take_ended_resources() {
+            self.notices.end(resource, reason);
+        }
         let ended = self.directory.take_ended();
         if let Some(ends) = &self.ends {
             // Without a receiver there are no associations.
@@ -75,6 +80,9 @@ impl State {
         }
     }
 }
+
+/// A resource, what will change of it, and what its receive sections show now.
+pub type Listening = (ResourceId, Receiver<Notice>, Vec<SlotView>);
 
 /// See the module.
 pub struct Hub {
@@ -116,6 +124,7 @@ impl Hub {
             opening: HashMap::new(),
             closing: HashMap::new(),
             refusals: 0,
+            notices: Notices::default(),
             punts: None,
             ends: None,
             drops: HandshakeDrops::default(),
@@ -188,9 +197,9 @@ impl Hub {
         self.lock().directory.resource(id)
     }
 
-    /// Whether an entity tag names the present state of a resource.
-    pub fn has_etag(&self, id: ResourceId, etag: &str) -> bool {
-        self.lock().directory.has_etag(id, etag)
+    /// Whether one of these entity tags names the present state of a resource.
+    pub fn has_etag(&self, id: ResourceId, tags: &str) -> bool {
+        self.lock().directory.has_etag(id, tags)
     }
 
     /// New rights and a new deadline; `false` when the resource is not there.
@@ -265,6 +274,44 @@ impl Hub {
         self.lock().directory.set_load(shard, pps);
     }
 
+    /// What a peer trickles, see [`Directory::trickle`].
+    ///
+    /// # Errors
+    /// Why it changed nothing.
+    pub fn trickle(
+        &self,
+        id: ResourceId,
+        precondition: Precondition<'_>,
+        peer: Option<PeerIce>,
+    ) -> Result<Option<Restarted>, Problem> {
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        let done = state.directory.trickle(id, precondition, peer, &mut orders);
+        self.dispatch(&mut state, orders);
+        done
+    }
+
+    /// Listens to a resource's receive sections: what they show now, and what will change.
+    ///
+    /// # Errors
+    /// 404, or 429 when it has as many listeners as it may.
+    pub fn listen(&self, id: EventsId) -> Result<Listening, Problem> {
+        let mut state = self.lock();
+        let resource = state.directory.resource_of_events(id).ok_or(Code::ResourceUnknown)?;
+        let notices = state.notices.listen(resource).ok_or(Code::TooManyEventStreams)?;
+        Ok((resource, notices, state.directory.slots(resource)))
+    }
+
+    /// What a resource's receive sections show.
+    pub fn slots(&self, id: ResourceId) -> Vec<SlotView> {
+        self.lock().directory.slots(id)
+    }
+
+    /// Ends all event streams: this process stops.
+    pub fn close_streams(&self) {
+        self.lock().notices.close();
+    }
+
     // What follows is for the handshakes.
 
     /// Who gets the DTLS datagrams of peers from now on, and learns which sessions have ended. When the
@@ -316,16 +363,6 @@ impl Hub {
         })
     }
 
-    /// Starts another ICE generation beside the present one. `false` when there is no such session.
-    pub fn restart_ice(&self, session: SessionId, ice: &IceCredentials) -> bool {
-        self.order(|directory, orders| directory.restart_ice(session, ice, orders))
-    }
-
-    /// The `a=ice-ufrag` of a session's ICE generation.
-    pub fn ufrag(&self, session: SessionId, generation: u16) -> [u8; UFRAG_LEN] {
-        self.lock().directory.ufrag(session, generation)
-    }
-
     /// Handshake datagrams dropped since the start.
     pub fn handshake_drops(&self) -> HandshakeDrops {
         self.lock().drops
@@ -369,6 +406,7 @@ impl Hub {
         let mut state = self.lock();
         let mut orders = Orders::default();
         state.directory.attach(welcome, survivors, &mut orders);
+        state.notices.tell_all();
         state.outboxes = (0..welcome.shards).map(|_| Outbox::default()).collect();
         state.status = Status::Up { instance: welcome.instance, shards: welcome.shards };
         self.dispatch(&mut state, orders);
@@ -404,6 +442,13 @@ impl Hub {
                     state.refusals += 1;
                     if let Some(done) = state.opening.remove(&resource) {
                         let _ = done.send(Err(why));
+                    }
+                }
+                Outcome::Slot(resource, session, place) => {
+                    if state.notices.has_listeners(resource)
+                        && let Some(view) = state.directory.slot(session, place)
+                    {
+                        state.notices.tell(resource, Notice::Slot(view));
                     }
                 }
                 Outcome::Closed(session, _) => {

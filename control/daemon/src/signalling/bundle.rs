@@ -199,7 +199,7 @@ fn ice(reader: &Reader<'_>) -> Result<PeerIce, Problem> {
 }
 
 /// Credentials of legal length and letters (RFC 8839 section 5.4).
-pub(super) fn credentials(ufrag: &str, password: &str) -> Option<PeerIce> {
+pub(in crate::signalling) fn credentials(ufrag: &str, password: &str) -> Option<PeerIce> {
     let is_ice = |text: &str| {
         text.len() <= 256
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')

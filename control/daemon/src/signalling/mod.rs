@@ -9,6 +9,7 @@ pub mod answer;
 mod bundle;
 pub mod codec;
 pub mod extension;
+pub mod fragment;
 pub mod offer;
 pub mod sdes;
 mod section;

@@ -19,6 +19,7 @@ use daemon::directory::{Directory, Settings, SystemEntropy};
 use daemon::export::Metrics;
 use daemon::handshakes::Service;
 use daemon::handshakes::identities::Identities;
+use daemon::limits::EVENT_STREAMS_MAX;
 use daemon::link::Link;
 use daemon::link::hub::{Hub, Status};
 use daemon::logs::LogLimit;
@@ -36,6 +37,7 @@ use shm::region::{Kind, Region, RegionSpec};
 use shm::ring::{Consumer, Producer, RingSpec};
 use shm::words::Span;
 use token::{AppKeys, Privileges, RoomId, Secret, UserId};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 const COMMANDS: RingSpec = RingSpec::new(RING_BYTES / 2, MESSAGE_MAX).secret();
@@ -55,6 +57,8 @@ pub struct Seen {
     pub refuse: Option<Refusal>,
     /// No answers at all.
     pub silent: bool,
+    /// Events to be told next.
+    pub tell: Vec<Event>,
     /// Under which ufrag tokens are minted.
     pub ufrag_key: Option<[u8; 16]>,
     /// Handshake datagrams for the ring to the control plane.
@@ -169,6 +173,14 @@ fn serve(listener: &Listener, instance: u64, seen: &Mutex<Seen>, stop: &AtomicBo
             events.wake().unwrap();
         }
         carry_handshakes(&mut seen.lock().unwrap(), &mut commands, &mut punts, &mut injects);
+        let told = std::mem::take(&mut seen.lock().unwrap().tell);
+        for event in &told {
+            let len = codec::encode(event, &mut bytes).unwrap();
+            events.push(&bytes[..len]).unwrap();
+        }
+        if !told.is_empty() {
+            events.wake().unwrap();
+        }
         // A poll of its own, so that lost wake-ups of the daemon do not hide.
         if commands.arm().unwrap() && wake_shard.wait(Duration::from_millis(2)).unwrap() {
             wake_shard.drain().unwrap();
@@ -314,6 +326,15 @@ pub fn folder(name: &str) -> PathBuf {
 
 impl Control {
     pub fn start(run_dir: &Path, source_joins_per_s: u32) -> Control {
+        Control::start_with(run_dir, source_joins_per_s, |_| {})
+    }
+
+    /// With an API of the test's making.
+    pub fn start_with(
+        run_dir: &Path,
+        source_joins_per_s: u32,
+        change: impl FnOnce(&mut Api),
+    ) -> Control {
         let apps = [APP, STRICT_APP, SLOW_APP];
         let settings = Settings {
             apps: apps.iter().map(|app| (SdkAppId(*app), Quota::default())).collect(),
@@ -335,7 +356,7 @@ impl Control {
         };
         let identities = Arc::new(Identities::new(now()).unwrap());
         let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics)).unwrap();
-        let api = Arc::new(Api {
+        let mut api = Api {
             hub: Arc::clone(&hub),
             identities: Arc::clone(&identities),
             apps: apps.iter().map(|app| (*app, access(*app))).collect(),
@@ -343,7 +364,13 @@ impl Control {
             rates: Rates::new(source_joins_per_s, [(SLOW_APP, 1)]),
             metrics: Arc::clone(&metrics),
             log: LogLimit::default(),
-        });
+            streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            cors: Arc::default(),
+            ice_links: Vec::new(),
+            redirect: None,
+        };
+        change(&mut api);
+        let api = Arc::new(api);
         let link = Some(Link::start(Arc::clone(&hub), run_dir.to_owned()).unwrap());
         Control {
             hub,
@@ -358,8 +385,13 @@ impl Control {
     /// With a data plane.
     pub async fn up(run_dir: &Path, source_joins_per_s: u32) -> Control {
         let control = Control::start(run_dir, source_joins_per_s);
-        control.wait_for(|control| matches!(control.hub.status(), Status::Up { .. })).await;
+        control.is_up().await;
         control
+    }
+
+    /// Waits for the data plane.
+    pub async fn is_up(&self) {
+        self.wait_for(|control| matches!(control.hub.status(), Status::Up { .. })).await;
     }
 
     pub async fn wait_for(&self, condition: impl Fn(&Control) -> bool) {
@@ -437,10 +469,19 @@ impl Ask {
         builder.body(Body::from(text.to_owned())).unwrap()
     }
 
+    pub fn fragment(self, text: &str) -> Request<Body> {
+        let builder = self.0.header("content-type", "application/trickle-ice-sdpfrag");
+        builder.body(Body::from(text.to_owned())).unwrap()
+    }
+
     pub fn empty(self) -> Request<Body> {
         self.0.body(Body::empty()).unwrap()
     }
 }
+
+/// Chromium 156: a microphone and a camera with three layers; two transceivers to watch with.
+pub const CHROMIUM_CAMERA: &str = include_str!("../offers/chromium_offer_simulcast.sdp");
+pub const CHROMIUM_VIEWER: &str = include_str!("../offers/chromium_offer_recvonly.sdp");
 
 pub const KEY: &str = "inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3OA==";
 

@@ -1,0 +1,101 @@
+//! What others may know of the directory.
+
+use proto::{CloseReason, MediaKind, RoomNo, SessionId, SlotState, Token};
+use token::UserId;
+
+use super::{Directory, EventsId, Resource, ResourceId, RoomKey, Slot};
+use crate::signalling::Role;
+
+/// What the API may tell about a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceView {
+    /// Where it is.
+    pub key: RoomKey,
+    /// Whose it is.
+    pub user: UserId,
+    /// Entity tag.
+    pub etag: String,
+    /// What it does.
+    pub role: Role,
+    /// Its sessions.
+    pub sessions: Vec<SessionId>,
+}
+
+/// What a receive section shows, for its subscriber alone: members of a room know each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotView {
+    /// Its m-section; `None` without BUNDLE.
+    pub mid: Option<String>,
+    /// What it takes.
+    pub kind: MediaKind,
+    /// `on`, `off` or `codec_mismatch`.
+    pub state: &'static str,
+    /// Which stream, the CSRC of its packets.
+    pub publication: Option<u32>,
+    /// Whose.
+    pub user: Option<UserId>,
+}
+
+impl Directory {
+    /// A resource, if it is there.
+    pub fn resource(&self, id: ResourceId) -> Option<ResourceView> {
+        let resource = self.resources.get(&id)?;
+        let room = self.rooms.get(&resource.room)?;
+        Some(ResourceView {
+            key: room.key.clone(),
+            user: resource.user.clone(),
+            etag: resource.etag(),
+            role: resource.role,
+            sessions: resource.sessions.clone(),
+        })
+    }
+
+    /// The resource whose event stream this is.
+    pub fn resource_of_events(&self, id: EventsId) -> Option<ResourceId> {
+        self.events.get(&id).copied()
+    }
+
+    /// What a resource's receive sections show.
+    pub fn slots(&self, id: ResourceId) -> Vec<SlotView> {
+        let Some(resource) = self.resources.get(&id) else { return Vec::new() };
+        let sessions = resource.sessions.iter().filter_map(|session| self.sessions.get(session));
+        let slots = sessions.flat_map(|session| &session.slots);
+        slots.map(|slot| self.view(resource.room, slot)).collect()
+    }
+
+    /// What one receive section shows.
+    pub fn slot(&self, id: SessionId, place: u8) -> Option<SlotView> {
+        let session = self.sessions.get(&id)?;
+        let resource = self.resources.get(&session.resource?)?;
+        Some(self.view(resource.room, session.slots.get(usize::from(place))?))
+    }
+
+    fn view(&self, room: RoomNo, slot: &Slot) -> SlotView {
+        let (state, member, publication) = match slot.state {
+            SlotState::Off => ("off", None, None),
+            SlotState::On { member, publication } => ("on", Some(member), Some(publication.0)),
+            SlotState::CodecMismatch { member } => ("codec_mismatch", Some(member), None),
+        };
+        let user = member.and_then(|no| {
+            let mut members = self.rooms.get(&room)?.members.iter();
+            members.find(|(_, member)| member.no == no).map(|(user, _)| user.clone())
+        });
+        let mid = std::str::from_utf8(&slot.mid).ok().filter(|mid| !mid.is_empty());
+        SlotView { mid: mid.map(str::to_owned), kind: slot.kind, state, publication, user }
+    }
+
+    /// Kinds and names of the m-sections that a resource has, in order.
+    pub(super) fn sections(&self, id: ResourceId, resource: &Resource) -> Vec<(MediaKind, Token)> {
+        let sessions = resource.sessions.iter().filter_map(|session| self.sessions.get(session));
+        let slots = sessions.flat_map(|session| &session.slots).map(|slot| (slot.kind, slot.mid));
+        let room = self.rooms.get(&resource.room);
+        let published = room.map_or(&[][..], |room| &room.publications);
+        let own = published.iter().filter(|publication| publication.resource == id);
+        slots.chain(own.map(|publication| (publication.spec.kind, publication.spec.mid))).collect()
+    }
+
+    /// Resources that ended since this was last called, and why.
+    pub fn take_ended_resources(&mut self) -> Vec<(ResourceId, CloseReason)> {
+        std::mem::take(&mut self.ended_resources)
+    }
+}
