@@ -40,7 +40,7 @@ fn meet(stage: &Stage) {
     });
     for (page, (own, tokens)) in pages.iter().zip(&people) {
         let figures = page.figures("watch");
-        assert_eq!(figures.transport("srtpCipher"), "AEAD_AES_128_GCM");
+        assert_eq!(figures.transport("srtpCipher"), "SRTP_AEAD_AES_128_GCM");
         // The own picture is on the page too, as it was drawn; what is told about slots is of others.
         let mut tiles = page.tiles();
         tiles.retain(|tile| tile.id != Some(*own));

@@ -41,7 +41,7 @@ fn a_browser_sees_and_hears_another_through_the_node() {
         latencies.len()
     );
     for figures in [&sent, &seen] {
-        assert_eq!(figures.transport("srtpCipher"), "AEAD_AES_128_GCM");
+        assert_eq!(figures.transport("srtpCipher"), "SRTP_AEAD_AES_128_GCM");
         assert_eq!(figures.transport("dtlsState"), "connected");
     }
     assert!(frames >= WATCHED.as_secs_f64() * 20.0, "{frames} frames");
