@@ -14,8 +14,8 @@ pub struct RepairBudget {
     since: Instant,
     /// Bytes sent to the session at that moment.
     sent: u64,
-    used: u64,
-    allowance: u64,
+    used: u32,
+    allowance: u32,
 }
 
 impl RepairBudget {
@@ -24,14 +24,15 @@ impl RepairBudget {
     pub fn take(&mut self, now: Instant, sent: u64, bytes: u64) -> bool {
         let elapsed = now.since(self.since);
         if elapsed >= SECOND || self.since == Instant(0) {
-            let media = sent.saturating_sub(self.sent).saturating_sub(self.used);
+            let media = sent.saturating_sub(self.sent).saturating_sub(self.used.into());
             let is_first = self.since == Instant(0);
             let per_second = if is_first { 0 } else { per_second(media, elapsed) };
             let allowance = REPAIR_BURST.max(per_second / REPAIR_SHARE);
+            let allowance = allowance.min(u32::MAX.into()) as u32;
             *self = RepairBudget { since: now, sent, used: 0, allowance };
         }
-        let fits = self.used + bytes <= self.allowance;
-        self.used += if fits { bytes } else { 0 };
+        let fits = u64::from(self.used) + bytes <= u64::from(self.allowance);
+        self.used += if fits { bytes as u32 } else { 0 };
         fits
     }
 }

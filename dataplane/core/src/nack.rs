@@ -43,13 +43,19 @@ pub struct NackStream {
     first: u32,
     last: u32,
     len: u16,
-    /// From a request to the packet, smoothed.
-    rtt: Duration,
+    /// From a request to the packet, smoothed, in microseconds.
+    rtt_us: u32,
 }
 
 impl Default for NackStream {
     fn default() -> Self {
-        NackStream { next: 0, first: NONE, last: NONE, len: 0, rtt: NACK_RTT_START }
+        NackStream {
+            next: 0,
+            first: NONE,
+            last: NONE,
+            len: 0,
+            rtt_us: (NACK_RTT_START.0 / 1000) as u32,
+        }
     }
 }
 
@@ -63,7 +69,7 @@ impl NackStream {
     /// estimate may be too long for a while, and is never kept too short by its own repeats.
     fn on_repair(&mut self, took: Duration) {
         let took = took.0.clamp(NACK_RTT.0.0, NACK_RTT.1.0);
-        self.rtt = Duration((7 * self.rtt.0 + took) / 8);
+        self.rtt_us = ((7 * u64::from(self.rtt_us) + took / 1000) / 8) as u32;
     }
 }
 
@@ -126,7 +132,7 @@ impl Nacks {
                         missing.asked = now;
                     }
                     missing.tries += 1;
-                    missing.due = now + stream.rtt;
+                    missing.due = now + Duration::from_us(stream.rtt_us.into());
                     lost.push(missing.index as u16);
                 }
                 before = at;

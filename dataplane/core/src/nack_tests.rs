@@ -75,7 +75,7 @@ fn repeats_are_a_round_trip_apart_and_follow_its_estimate() {
             bed.packet(at + 40, u64::from(seq));
         }
     }
-    assert!((29..32).contains(&(bed.stream.rtt.0 / 1_000_000)), "{:?}", bed.stream.rtt);
+    assert!((29..32).contains(&(bed.stream.rtt_us / 1000)), "{:?}", bed.stream.rtt_us);
 }
 
 #[test]
@@ -168,7 +168,7 @@ proptest! {
             if overfull {
                 model.clear();
             }
-            let interval = bed.stream.rtt.0 / 1_000_000;
+            let interval = u64::from(bed.stream.rtt_us / 1000);
             let (lost, hope) = bed.due(at);
             let before = model.len();
             model.retain(|index, (since, _, due, tries)| {
@@ -181,7 +181,7 @@ proptest! {
                 if at >= *due || (*tries == 0 && index + 3 < next) {
                     wanted.push(*index as u16);
                     *asked = at;
-                    *due = at + interval + u64::from(!bed.stream.rtt.0.is_multiple_of(1_000_000));
+                    *due = at + interval + u64::from(!bed.stream.rtt_us.is_multiple_of(1000));
                     *tries += 1;
                 }
             }

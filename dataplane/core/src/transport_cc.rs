@@ -5,6 +5,8 @@
 //! rings lie in one pool whose pages stay untouched until a session needs them. Each round reports what
 //! came since the one before, a packet that was late by less than a round included.
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
 use crate::limits::{TRANSPORT_CC_INTERVAL, TRANSPORT_CC_REPORT_MAX, TRANSPORT_CC_STATUSES};
@@ -39,12 +41,19 @@ struct Head {
 #[derive(Debug)]
 pub struct TransportCc {
     heads: Slab<Head>,
-    times: Vec<[u16; TRANSPORT_CC_STATUSES]>,
-    arrived: Vec<[u64; WORDS]>,
+    /// One ring behind the other.
+    times: Vec<u16>,
+    arrived: Vec<u64>,
 }
 
 /// When each of several packets in a row arrived, in microseconds of the monotonic clock.
 pub type Arrivals = ArrayVec<Option<u64>, TRANSPORT_CC_REPORT_MAX>;
+
+/// Where the words of a ring are.
+fn words(ring: u32) -> Range<usize> {
+    let start = ring as usize * WORDS;
+    start..start + WORDS
+}
 
 const fn place(number: u64) -> usize {
     number as usize % TRANSPORT_CC_STATUSES
@@ -59,8 +68,9 @@ impl TransportCc {
     pub fn new(sessions: usize) -> Self {
         TransportCc {
             heads: Slab::new(sessions, Head::default),
-            times: vec![[0; TRANSPORT_CC_STATUSES]; sessions],
-            arrived: vec![[0; WORDS]; sessions],
+            // Zeroed by the kernel when it is first touched, which arrays of arrays are not.
+            times: vec![0; sessions * TRANSPORT_CC_STATUSES],
+            arrived: vec![0; sessions * WORDS],
         }
     }
 
@@ -86,7 +96,7 @@ impl TransportCc {
             head.begin = (1 << 16) + u64::from(sequence);
             (head.end, head.reported) = (head.begin, head.begin);
             head.reported_before = head.begin;
-            self.arrived[ring as usize] = [0; WORDS];
+            self.arrived[words(ring)].fill(0);
         }
         let highest = head.end - 1;
         let ahead = sequence.wrapping_sub(highest as u16) as i16;
@@ -97,8 +107,8 @@ impl TransportCc {
             return;
         }
         let place = place(number);
-        self.times[ring as usize][place] = units(now) as u16;
-        self.arrived[ring as usize][place / 64] |= 1 << (place % 64);
+        self.times[ring as usize * TRANSPORT_CC_STATUSES + place] = units(now) as u16;
+        self.arrived[words(ring)][place / 64] |= 1 << (place % 64);
         let head = &mut self.heads[ring];
         head.due = head.due.or(Some(now + TRANSPORT_CC_INTERVAL));
     }
@@ -106,9 +116,9 @@ impl TransportCc {
     /// Makes `number` the highest; what falls out of the ring is forgotten.
     fn advance(&mut self, ring: u32, number: u64) {
         let head = &mut self.heads[ring];
-        let arrived = &mut self.arrived[ring as usize];
+        let arrived = &mut self.arrived[words(ring)];
         if number - head.end >= TRANSPORT_CC_STATUSES as u64 {
-            *arrived = [0; WORDS];
+            arrived.fill(0);
         } else {
             for gone in (head.end..=number).map(place) {
                 arrived[gone / 64] &= !(1 << (gone % 64));
@@ -126,7 +136,7 @@ impl TransportCc {
         let place = place(number);
         if number < head.reported_before
             || (number < head.reported && now.since(head.round_at) >= MEMORY)
-            || self.arrived[ring as usize][place / 64] >> (place % 64) & 1 != 0
+            || self.arrived[words(ring)][place / 64] >> (place % 64) & 1 != 0
         {
             return false;
         }
@@ -139,11 +149,13 @@ impl TransportCc {
     pub fn report(&self, ring: u32, now: Instant, arrivals: &mut Arrivals) -> Option<(u16, u8)> {
         let head = &self.heads[ring];
         arrivals.clear();
+        let arrived = &self.arrived[words(ring)];
+        let times = &self.times[ring as usize * TRANSPORT_CC_STATUSES..][..TRANSPORT_CC_STATUSES];
         let numbers = (head.begin..head.end).take(TRANSPORT_CC_REPORT_MAX);
         arrivals.extend(numbers.map(|number| {
             let place = place(number);
-            let is_there = self.arrived[ring as usize][place / 64] >> (place % 64) & 1 != 0;
-            let age = (units(now) as u16).wrapping_sub(self.times[ring as usize][place]);
+            let is_there = arrived[place / 64] >> (place % 64) & 1 != 0;
+            let age = (units(now) as u16).wrapping_sub(times[place]);
             is_there.then(|| (units(now) - u64::from(age)) * ARRIVAL_UNIT.0 / 1000)
         }));
         (!arrivals.is_empty()).then_some((head.begin as u16, head.count))
