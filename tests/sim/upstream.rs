@@ -136,6 +136,30 @@ fn a_publisher_behind_loss_is_repaired() {
 }
 
 #[test]
+fn a_repaired_packet_keeps_its_place_on_another_shard() {
+    let mut world = World::new(2, Profile::AeadAes128Gcm);
+    let room = world.open_room(1);
+    let spec = with_feedback(&mut world, Feedback::NACK);
+    let mut publisher = world.publisher_of(0, room, 1, spec, 65_530);
+    let mut subscriber = world.subscriber(1, room, 1, &[VIDEO]);
+    let packets: Vec<_> = (0..12).map(|_| publisher.packet(100)).collect();
+    for at in [0, 1, 2, 4, 5, 3, 6, 8, 7, 9, 10, 11] {
+        let packet = match at {
+            3 | 7 => publisher.rtx_packet_at(50 + at as u64, 65_530 + at as u64, 100),
+            _ => packets[at].clone(),
+        };
+        world.arrive(0, publisher.remote, &[packet]);
+    }
+    world.deliver(&mut [&mut subscriber]);
+    let offset = |got: &Got| got.egress.wrapping_sub(got.mark.index);
+    let got = &subscriber.got;
+    assert_eq!(got.len(), 12);
+    assert!(got.iter().all(|one| offset(one) == offset(&got[0])), "a repair ended the segment");
+    assert_eq!(world.shards[0].counters().rtx_rx, 2);
+    world.check();
+}
+
+#[test]
 fn a_publisher_that_did_not_negotiate_it_is_never_asked() {
     let mut uplink = Uplink::new(0);
     let room = uplink.publisher.room;
