@@ -239,8 +239,7 @@ async fn candidates_need_the_entity_tag_and_restarts_a_star() {
     assert_eq!(patch(Some(&second), &new).await.status, 204);
     assert_eq!(patch(Some(&second), FRAGMENT).await.status, 412, "the former credentials");
 
-    let wrong = ask("PATCH", location).header("content-type", "application/json").empty();
-    let wrong = control.send(wrong).await;
+    let wrong = control.send(ask("PATCH", location).sdp("v=0\r\n")).await;
     assert_eq!(wrong.problem(), (415, "patch_type_unsupported".into()));
     assert_eq!(wrong.header("accept-patch"), "application/trickle-ice-sdpfrag");
     let gone = location[..location.len() - 1].to_owned() + "x";

@@ -14,7 +14,7 @@ use crate::directory::{Precondition, ResourceId, ResourceView};
 use crate::problem::{Code, Problem};
 use crate::signalling::fragment;
 
-/// Without a body a renewal, with a fragment whatever it says.
+/// A fragment does what it says; nothing at all, whatever type is named for it, is a renewal.
 pub async fn patch(
     State(api): State<Arc<Api>>,
     path: ResourcePath,
@@ -26,13 +26,10 @@ pub async fn patch(
     let (id, view) = find_resource(&api, path)?;
     let kind = parts.headers.get(header::CONTENT_TYPE).map(|value| value.to_str());
     let essence = kind.map(|kind| kind.unwrap_or_default().split(';').next().unwrap_or_default());
-    match essence.map(str::trim) {
-        None => renew(&api, id, view, peer, parts, body).await,
-        Some(essence) if essence.eq_ignore_ascii_case(fragment::MEDIA_TYPE) => {
-            trickle(&api, id, &parts.headers, body).await
-        }
-        Some(_) => Err(Code::PatchTypeUnsupported.into()),
+    if essence.is_some_and(|it| it.trim().eq_ignore_ascii_case(fragment::MEDIA_TYPE)) {
+        return trickle(&api, id, &parts.headers, body).await;
     }
+    renew(&api, id, view, peer, parts, body).await
 }
 
 async fn renew(
@@ -43,6 +40,9 @@ async fn renew(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
+    if !read_body(&parts.headers, body).await?.is_empty() {
+        return Err(Code::PatchTypeUnsupported.into());
+    }
     let app = api.apps.get(&view.key.app.0).ok_or(Code::AppUnknown)?;
     let access = verify(api, app, &parts.headers, &view.key.room, peer)?;
     if access.user != view.user {
@@ -54,9 +54,6 @@ async fn renew(
             return Err(Code::PreconditionFailed.into());
         }
         _ => {}
-    }
-    if !read_body(&parts.headers, body).await?.is_empty() {
-        return Err(Code::PatchTypeUnsupported.into());
     }
     if !api.hub.renew(id, access.privileges, access.deadline_s) {
         return Err(Code::ResourceUnknown.into());
