@@ -27,6 +27,7 @@ const pages = new Map();
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 async function open({ page: name, url, options = {} }) {
+  if (pages.has(name)) throw new Error(`there is a page ${name} already`);
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT_MS);

@@ -112,6 +112,31 @@ fn receiver_reports_tell_the_publisher_what_it_lost() {
 }
 
 #[test]
+fn a_subscribers_clock_is_answered_at_once_and_once_a_compound() {
+    let mut world = World::new(1, Profile::AeadAes128Gcm);
+    let room = world.open_room(1);
+    let mut subscriber = world.subscriber(0, room, 1, &[VIDEO]);
+    // An extended report with one receiver reference time, as RFC 3611 4.4 lays it out.
+    let report = |ssrc: u32, ntp: u64| {
+        let words = [0x80cf_0004, ssrc, 0x0400_0002, (ntp >> 32) as u32, ntp as u32];
+        words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>()
+    };
+    let mut asked = compound(|writer| writer.receiver_report(5, &[]));
+    asked.extend(report(6, 0x1111_2222_3333_4444));
+    asked.extend(report(5, 0xe901_0203_8005_0607));
+    let packet = subscriber.rtcp(&asked);
+    world.take_sent();
+    world.arrive(0, subscriber.remote, &[packet]);
+    world.deliver(&mut [&mut subscriber]);
+    let [answer] = &subscriber.reports[..] else { panic!("{} answers", subscriber.reports.len()) };
+    let compound = Compound::new_checked(answer, Rules::Compound).unwrap();
+    assert!(matches!(compound.packets().nth(1), Some(Packet::ExtendedReport(_))));
+    // Behind the receiver report (8 bytes) and the report's own head (8) stands the block.
+    assert_eq!(answer[16..], [5, 0, 0, 3, 0, 0, 0, 5, 2, 3, 0x80, 5, 0, 0, 0, 0]);
+    world.check();
+}
+
+#[test]
 fn replayed_rtcp_is_dropped() {
     let mut world = World::new(1, Profile::AeadAes256Gcm);
     let room = world.open_room(1);

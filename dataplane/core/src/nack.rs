@@ -43,19 +43,13 @@ pub struct NackStream {
     first: u32,
     last: u32,
     len: u16,
-    /// From a request to the packet, smoothed, in microseconds.
+    /// From a request to the packet, smoothed, in microseconds; zero before the first.
     rtt_us: u32,
 }
 
 impl Default for NackStream {
     fn default() -> Self {
-        NackStream {
-            next: 0,
-            first: NONE,
-            last: NONE,
-            len: 0,
-            rtt_us: (NACK_RTT_START.0 / 1000) as u32,
-        }
+        NackStream { next: 0, first: NONE, last: NONE, len: 0, rtt_us: 0 }
     }
 }
 
@@ -68,8 +62,14 @@ impl NackStream {
     /// A packet came so long after it was asked for first. Of several requests the first counts: the
     /// estimate may be too long for a while, and is never kept too short by its own repeats.
     fn on_repair(&mut self, took: Duration) {
-        let took = took.0.clamp(NACK_RTT.0.0, NACK_RTT.1.0);
-        self.rtt_us = ((7 * u64::from(self.rtt_us) + took / 1000) / 8) as u32;
+        let took = took.0.clamp(NACK_RTT.0.0, NACK_RTT.1.0) / 1000;
+        let before = if self.rtt_us == 0 { took } else { self.rtt_us.into() };
+        self.rtt_us = ((7 * before + took) / 8) as u32;
+    }
+
+    /// What the next request for a packet is paced by.
+    fn rtt(&self) -> Duration {
+        if self.rtt_us == 0 { NACK_RTT_START } else { Duration::from_us(self.rtt_us.into()) }
     }
 }
 
@@ -132,7 +132,7 @@ impl Nacks {
                         missing.asked = now;
                     }
                     missing.tries += 1;
-                    missing.due = now + Duration::from_us(stream.rtt_us.into());
+                    missing.due = now + stream.rtt();
                     lost.push(missing.index as u16);
                 }
                 before = at;

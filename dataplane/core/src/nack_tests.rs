@@ -64,8 +64,9 @@ fn repeats_are_a_round_trip_apart_and_follow_its_estimate() {
     assert_eq!(bed.due(10).0, [1]);
     assert_eq!(bed.due(109).0, []);
     assert_eq!(bed.due(110).0, [1]);
-    // Repairs that take 30 ms pull the estimate there.
     bed.packet(120, 1);
+    assert_eq!(bed.stream.rtt_us, 110_000, "the first repair tells it");
+    // Repairs that take 30 ms pull the estimate there.
     for round in 0..60 {
         let (at, index) = (1000 + round * 100, 10 + 2 * round);
         bed.packet(at, index);
@@ -168,7 +169,8 @@ proptest! {
             if overfull {
                 model.clear();
             }
-            let interval = u64::from(bed.stream.rtt_us / 1000);
+            let rtt_us = bed.stream.rtt().0 / 1000;
+            let interval = rtt_us / 1000;
             let (lost, hope) = bed.due(at);
             let before = model.len();
             model.retain(|index, (since, _, due, tries)| {
@@ -181,7 +183,7 @@ proptest! {
                 if at >= *due || (*tries == 0 && index + 3 < next) {
                     wanted.push(*index as u16);
                     *asked = at;
-                    *due = at + interval + u64::from(!bed.stream.rtt_us.is_multiple_of(1000));
+                    *due = at + interval + u64::from(!rtt_us.is_multiple_of(1000));
                     *tries += 1;
                 }
             }

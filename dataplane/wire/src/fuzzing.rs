@@ -163,6 +163,9 @@ fn rtcp_packet(packet: Packet<'_>) {
             black_box((f.sender_ssrc(), f.media_ssrc()));
             congestion(f.fci());
         }
+        Packet::ExtendedReport(p) => {
+            black_box((p.ssrc(), p.reference_time()));
+        }
         Packet::Other { .. } => {}
     }
 }

@@ -44,6 +44,7 @@ pub mod stun;
 pub mod stun_write;
 pub mod twcc;
 pub mod udp;
+pub mod xr;
 
 pub use ethernet::Mac;
 

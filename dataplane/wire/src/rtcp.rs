@@ -1,8 +1,9 @@
 //! RTCP, reading: compound packets (RFC 3550 section 6.1 and A.2; reduced-size: RFC 5506), SR, RR,
-//! SDES, BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). What
-//! transport-cc and REMB say is read by [`crate::twcc`] and [`crate::remb`]. Writing is in
-//! [`crate::rtcp_write`].
+//! SDES, BYE, and the feedback messages PLI, FIR and NACK (RFC 4585, RFC 5104). What transport-cc,
+//! REMB and extended reports say is read by [`crate::twcc`], [`crate::remb`] and [`crate::xr`].
+//! Writing is in [`crate::rtcp_write`].
 
+use crate::xr::Xr;
 use crate::{Error, Result, bytes};
 
 /// Packet type of a sender report.
@@ -17,6 +18,8 @@ pub const TYPE_BYE: u8 = 203;
 pub const TYPE_RTPFB: u8 = 205;
 /// Packet type of payload-specific feedback (RFC 4585 section 6.3).
 pub const TYPE_PSFB: u8 = 206;
+/// Packet type of an extended report (RFC 3611).
+pub const TYPE_XR: u8 = 207;
 /// Length of the common header in bytes; SRTCP leaves it and the sender's SSRC in the clear.
 pub const HEADER_LEN: usize = 4;
 /// Length of one report block in bytes.
@@ -133,6 +136,8 @@ pub enum Packet<'a> {
     TransportCc(Feedback<'a>),
     /// Receiver estimated maximum bitrate, for [`crate::remb::Remb`].
     Remb(Feedback<'a>),
+    /// XR (RFC 3611).
+    ExtendedReport(Xr<'a>),
     /// Anything else: to be ignored (RFC 3550 section 6.1).
     Other {
         /// The packet type.
@@ -189,6 +194,7 @@ impl<'a> Raw<'a> {
             TYPE_SDES => Sdes::check(body, count).map(Packet::Sdes),
             TYPE_BYE => Bye::check(body, count).map(Packet::Bye),
             TYPE_RTPFB | TYPE_PSFB => self.parse_feedback(),
+            TYPE_XR => Xr::check(body).map(Packet::ExtendedReport),
             packet_type => Ok(Packet::Other { packet_type, count, body }),
         }
     }

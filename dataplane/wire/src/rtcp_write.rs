@@ -4,9 +4,9 @@
 
 use crate::rtcp::{
     HEADER_LEN, REPORT_BLOCK_LEN, ReportBlock, SDES_CNAME, SenderInfo, TYPE_BYE, TYPE_PSFB,
-    TYPE_RR, TYPE_RTPFB, TYPE_SDES, TYPE_SR,
+    TYPE_RR, TYPE_RTPFB, TYPE_SDES, TYPE_SR, TYPE_XR,
 };
-use crate::{Error, Result, bytes, remb, twcc};
+use crate::{Error, Result, bytes, remb, twcc, xr};
 
 /// Most report blocks, chunks or SSRCs in one packet: the count has five bits.
 pub const COUNT_MAX: usize = 31;
@@ -186,6 +186,23 @@ impl<'a> Writer<'a> {
         let fci = self.feedback(TYPE_RTPFB, 15, sender_ssrc, media_ssrc, plan.fci_len())?;
         plan.put(fci, base_sequence, feedback_count);
         Ok(usize::from(plan.covered))
+    }
+
+    /// Appends what the receiver `receiver_ssrc` computes a round trip from: the middle 32 bits of the NTP
+    /// time that it told, and how long ago that was in 1/65,536 s (RFC 3611 section 4.5).
+    ///
+    /// # Errors
+    /// `NoSpace`.
+    pub fn delay_since(
+        &mut self,
+        sender_ssrc: u32,
+        receiver_ssrc: u32,
+        last: u32,
+        delay: u32,
+    ) -> Result<()> {
+        let body = self.begin(TYPE_XR, 0, xr::DELAY_SINCE_LEN)?;
+        xr::put_delay_since(body, sender_ssrc, receiver_ssrc, last, delay);
+        Ok(())
     }
 
     fn feedback(

@@ -210,6 +210,7 @@ fn write_codec(out: &mut String, codec: &OfferedCodec) -> Result {
         (feedback.fir, "ccm fir"),
         (feedback.nack, "nack"),
         (feedback.pli, "nack pli"),
+        (feedback.rrtr, "rrtr"),
     ] {
         if is_taken {
             write!(out, "a=rtcp-fb:{number} {what}\r\n")?;

@@ -61,8 +61,7 @@ fn a_publishing_browser_gets_one_codec_with_repair_and_all_its_layers() {
         (video.ssrc, video.codecs[0].payload_type, video.codecs[0].rtx),
         (None, 96, Some(97))
     );
-    let feedback =
-        CodecFeedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false };
+    let feedback = CodecFeedback { nack: true, pli: true, fir: true, ..feedback };
     assert_eq!(video.codecs[0].feedback, feedback, "one way of congestion control");
     assert_eq!(video.layers, ["q", "h", "f"]);
     assert!(audio.reduced_size && video.reduced_size);
@@ -98,6 +97,17 @@ fn a_viewing_browser_keeps_every_common_codec_and_no_upstream_congestion_control
     let hop = |known: &ExtensionId| known.extension.is_hop_by_hop();
     let kept: Vec<_> = video.extensions.iter().filter(|known| hop(known)).collect();
     assert_eq!(kept, [&mid]);
+}
+
+#[test]
+fn a_viewer_that_offers_its_clock_is_told_the_round_trip_and_a_publisher_is_not() {
+    let has_clock = |text: &str, role: Role| {
+        let offer = read(&format!("{text}a=rtcp-fb:* rrtr\r\n"), role).unwrap();
+        served(&offer)[1].codecs.iter().all(|codec| codec.feedback.rrtr)
+    };
+    assert!(has_clock(VIEWER, Role::Subscribe) && !has_clock(CAMERA, Role::Publish));
+    let silent = read(VIEWER, Role::Subscribe).unwrap();
+    assert!(!served(&silent)[1].codecs[0].feedback.rrtr);
 }
 
 #[test]

@@ -186,6 +186,8 @@ pub struct CodecFeedback {
     pub transport_cc: bool,
     /// Receiver estimated maximum bitrate.
     pub remb: bool,
+    /// Receiver reference times (RFC 3611 4.4), which tell a subscriber its round trip.
+    pub rrtr: bool,
 }
 
 impl Offer {

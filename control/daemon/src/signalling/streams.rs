@@ -94,6 +94,7 @@ fn feedback(reader: &Reader<'_>, payload_type: u8) -> CodecFeedback {
             "ccm fir" => found.fir = true,
             "transport-cc" => found.transport_cc = true,
             "goog-remb" => found.remb = true,
+            "rrtr" => found.rrtr = true,
             _ => {}
         }
     }
@@ -110,7 +111,8 @@ fn taken(codec: &OfferedCodec, role: Role, is_dtls: bool, has_cc: bool) -> Codec
     match role {
         Role::Publish => {
             let transport_cc = offered.transport_cc && has_cc;
-            CodecFeedback { transport_cc, remb: offered.remb && !transport_cc, ..offered }
+            let remb = offered.remb && !transport_cc;
+            CodecFeedback { transport_cc, remb, rrtr: false, ..offered }
         }
         Role::Subscribe => CodecFeedback {
             nack: offered.nack && codec.rtx.is_some(),

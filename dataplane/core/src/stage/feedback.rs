@@ -14,7 +14,7 @@ use super::retransmit::on_nack;
 use super::{Kind, Verdict, Work};
 use crate::limits::SESSION_PLIS;
 use crate::policer::Rate;
-use crate::report::request_keyframe;
+use crate::report::{request_keyframe, send_rtcp};
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::{Buf, Burst, Io, Now};
@@ -89,6 +89,7 @@ fn read<P: Provider, I: Io>(
     let Ok(compound) = Compound::new_checked(bytes, Rules::ReducedSize) else {
         return Verdict::Drop(DropReason::BadPacket);
     };
+    let mut clock = None;
     for packet in compound.packets().take(PACKETS_MAX) {
         match packet {
             Packet::SenderReport(report) => {
@@ -105,9 +106,15 @@ fn read<P: Provider, I: Io>(
                     on_picture_loss(shard, now, io, session, ssrc);
                 }
             }
+            Packet::ExtendedReport(report) => {
+                clock = report.reference_time().map(|ntp| (report.ssrc(), ntp)).or(clock);
+            }
             // A BYE proves nothing that DELETE or the session timeout would not say better.
             _ => {}
         }
+    }
+    if let Some((ssrc, ntp)) = clock {
+        on_reference_time(shard, io, session, ssrc, ntp);
     }
     Verdict::Done
 }
@@ -171,6 +178,22 @@ fn round_trip_us(now: Now, last_sr: u32, delay: u32) -> Option<u32> {
     let units = ((now.ntp() >> 16) as u32).wrapping_sub(delay).wrapping_sub(last_sr);
     let is_true = last_sr != 0 && units <= LONGEST;
     is_true.then(|| ((u64::from(units) * 1_000_000) >> 16) as u32)
+}
+
+/// A subscriber tells its clock: it hears at once when we heard of it, and so learns the round trip that
+/// paces its NACKs (RFC 3611 4.4, 4.5). One datagram for one, and nothing is kept.
+fn on_reference_time<P: Provider, I: Io>(
+    shard: &mut Shard<P>,
+    io: &mut I,
+    session: u32,
+    ssrc: u32,
+    ntp: u64,
+) {
+    let own_ssrc = shard.sessions[session as usize].rtcp_ssrc;
+    send_rtcp(shard, io, session, |writer| {
+        writer.receiver_report(own_ssrc, &[])?;
+        writer.delay_since(own_ssrc, ssrc, (ntp >> 16) as u32, 0)
+    });
 }
 
 /// A subscriber lost its picture: the stream that its slot shows is asked for a keyframe.
