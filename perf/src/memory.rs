@@ -84,8 +84,10 @@ pub fn run(options: &Options) -> Result<Report> {
     for (name, bytes, note) in parts {
         report.push(Figure::new(name, per_session(bytes), "B").note(note.to_owned()));
     }
-    report
-        .push(Figure::new("key_contexts_bytes", keys as f64, "B").note("four per session".into()));
+    report.push(
+        Figure::new("key_contexts_bytes", keys as f64, "B")
+            .note("both directions of a session".into()),
+    );
     let ledger = (LEDGER_WORDS * 8) as f64;
     report.push(Figure::new("ledger_record_bytes", ledger, "B").note("shared memory".into()));
     Ok(report)

@@ -7,8 +7,9 @@ use proto::GrantWord;
 
 use crate::slab::{NONE, Slab};
 
-/// Entries per chunk: a chunk is four cache lines.
-const CHUNK: usize = 15;
+/// Entries per chunk, which with them is one cache line: most lists are short, and each has a chunk.
+const CHUNK: usize = 3;
+const _: () = assert!(size_of::<Chunk>() == 64);
 
 /// One subscription.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +23,7 @@ pub struct Entry {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 struct Chunk {
     entries: [Entry; CHUNK],
     len: u32,
@@ -65,7 +67,8 @@ impl Fanouts {
     /// Room for `entries` subscriptions over `lists` publications.
     pub fn new(entries: usize, lists: usize) -> Self {
         let empty = || Chunk { entries: [Entry::default(); CHUNK], len: 0, next: NONE };
-        Fanouts { chunks: Slab::new(entries.div_ceil(CHUNK) + lists, empty) }
+        // Each list that is not empty may waste all places but one of its head.
+        Fanouts { chunks: Slab::new((entries + lists * (CHUNK - 1)).div_ceil(CHUNK), empty) }
     }
 
     /// Adds a subscription; `false` when no chunk is left.

@@ -49,8 +49,8 @@ pub struct Agent {
     /// Number of the path that media is sent to; zero before the first nomination.
     nominated: u32,
     last_number: u32,
-    /// Transactions of authenticated checks, the last of them.
-    seen: ArrayVec<[u8; 12], CHECKS_REMEMBERED>,
+    /// Transactions of authenticated checks, the last of them, by their digests.
+    seen: ArrayVec<u32, CHECKS_REMEMBERED>,
     oldest_seen: usize,
     /// Where the last DTLS datagram came from.
     pub punt_path: Path,
@@ -132,9 +132,10 @@ impl Agent {
         self.paths.iter().map(|valid| valid.path.remote)
     }
 
-    /// Whether this transaction was seen before, whichever path it came over.
+    /// Whether this transaction was seen before, whichever path it came over. One in 2^27 new ones passes
+    /// for seen; the peer's next check then takes its place.
     pub fn was_seen(&self, transaction: [u8; 12]) -> bool {
-        self.seen.contains(&transaction)
+        self.seen.contains(&digest(transaction))
     }
 
     /// Takes note of an authentic packet over a validated path. `false` when there is no such path.
@@ -183,7 +184,7 @@ impl Agent {
         if self.was_seen(transaction) {
             return;
         }
-        if let Err(full) = self.seen.try_push(transaction) {
+        if let Err(full) = self.seen.try_push(digest(transaction)) {
             self.seen[self.oldest_seen] = full.element();
             self.oldest_seen = (self.oldest_seen + 1) % CHECKS_REMEMBERED;
         }
@@ -223,8 +224,40 @@ impl Agent {
     }
 }
 
+/// 32 bits that stand for a transaction: the same check has the same ones, whoever sends it. All of its 96
+/// bits count, since not every agent draws them all at random.
+fn digest(transaction: [u8; 12]) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (first, last) = transaction.split_at(8);
+    let first = u64::from_be_bytes(first.try_into().expect("eight bytes of twelve"));
+    let last = u32::from_be_bytes(last.try_into().expect("four bytes of twelve"));
+    let mixed = first.wrapping_mul(ODD);
+    let mixed = (mixed ^ mixed >> 32).wrapping_add(last.into());
+    (mixed.wrapping_mul(ODD) >> 32) as u32
+}
+
 impl Generation {
     fn new(ice: &IceCredentials) -> Self {
         Generation { number: ice.generation, key: IntegrityKey::new(&ice.password) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_of_a_transaction_counts() {
+        let of = |bit: Option<usize>| {
+            let mut transaction = [0x5a; 12];
+            if let Some(bit) = bit {
+                transaction[bit / 8] ^= 1 << (bit % 8);
+            }
+            digest(transaction)
+        };
+        for bit in 0..96 {
+            assert_ne!(of(Some(bit)), of(None), "bit {bit}");
+            assert!((0..bit).all(|other| of(Some(other)) != of(Some(bit))), "bit {bit}");
+        }
     }
 }

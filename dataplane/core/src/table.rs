@@ -1,7 +1,8 @@
 //! A hash table of a fixed size under a keyed hash: its keys are chosen by attackers.
 //!
 //! Open addressing with linear probing; removal shifts the followers back, so that there are no
-//! tombstones and a lookup ends at the first empty place. It never holds more than half of its places.
+//! tombstones and a lookup ends at the first empty place. No more than two thirds of its places are ever
+//! taken.
 
 use std::hash::{Hash, Hasher};
 
@@ -12,20 +13,26 @@ use siphasher::sip::SipHasher13;
 pub struct Table<K> {
     places: Vec<Option<(K, u32)>>,
     len: usize,
+    capacity: usize,
     key: (u64, u64),
 }
 
 impl<K: Hash + Eq + Copy> Table<K> {
     /// Holds up to `capacity` keys, hashed under `key` (SipHash-1-3).
     pub fn new(capacity: usize, key: (u64, u64)) -> Self {
-        let places = (capacity.max(4) * 2).next_power_of_two();
-        Table { places: vec![None; places], len: 0, key }
+        let places = capacity.max(4) * 3 / 2;
+        Table { places: vec![None; places], len: 0, capacity: capacity.max(4), key }
     }
 
     fn home(&self, key: &K) -> usize {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
         key.hash(&mut hasher);
-        hasher.finish() as usize & (self.places.len() - 1)
+        // The upper bits, scaled: the number of places need not be a power of two.
+        ((u128::from(hasher.finish()) * self.places.len() as u128) >> 64) as usize
+    }
+
+    fn after(&self, place: usize) -> usize {
+        if place + 1 == self.places.len() { 0 } else { place + 1 }
     }
 
     fn find(&self, key: &K) -> Result<usize, usize> {
@@ -33,7 +40,7 @@ impl<K: Hash + Eq + Copy> Table<K> {
         loop {
             match &self.places[place] {
                 Some((found, _)) if found == key => return Ok(place),
-                Some(_) => place = (place + 1) & (self.places.len() - 1),
+                Some(_) => place = self.after(place),
                 None => return Err(place),
             }
         }
@@ -49,7 +56,7 @@ impl<K: Hash + Eq + Copy> Table<K> {
     pub fn insert(&mut self, key: K, value: u32) -> bool {
         match self.find(&key) {
             Ok(place) => self.places[place] = Some((key, value)),
-            Err(_) if (self.len + 1) * 2 > self.places.len() => return false,
+            Err(_) if self.len == self.capacity => return false,
             Err(place) => {
                 self.places[place] = Some((key, value));
                 self.len += 1;
@@ -63,18 +70,22 @@ impl<K: Hash + Eq + Copy> Table<K> {
         let mut hole = self.find(key).ok()?;
         let value = self.places[hole].take().map(|(_, value)| value);
         self.len -= 1;
-        let mask = self.places.len() - 1;
         let mut place = hole;
         loop {
-            place = (place + 1) & mask;
+            place = self.after(place);
             let Some((key, _)) = &self.places[place] else { return value };
             // A follower may move back to the hole unless its home lies behind the hole.
             let home = self.home(key);
-            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
+            if self.distance(home, place) >= self.distance(hole, place) {
                 self.places[hole] = self.places[place].take();
                 hole = place;
             }
         }
+    }
+
+    /// Steps from one place to another.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.places.len() - from }
     }
 }
 

@@ -1,9 +1,13 @@
-//! The key contexts of one session, one type per direction, so that nobody seals with a key
+//! The keys of one session, one type per direction, so that nobody seals with a key
 //! that the peer seals with.
+//!
+//! A context is a key expanded for its cipher, which takes half a kibibyte. That of RTP is kept. That of
+//! RTCP, of which there are a few packets per second at most, is prepared for each of them from the session
+//! key: a session takes a kibibyte less, and a compound a fraction of a microsecond more.
 
 use std::fmt;
 
-use crate::key::MasterKey;
+use crate::key::{KeyMaterial, MasterKey, SessionKeys};
 use crate::profile::Profile;
 use crate::provider::Provider;
 
@@ -11,40 +15,30 @@ macro_rules! direction {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         pub struct $name<P: Provider> {
-            profile: Profile,
             pub(crate) rtp: P::Key,
-            pub(crate) rtcp: P::Key,
+            pub(crate) rtcp: KeyMaterial,
         }
 
         impl<P: Provider> $name<P> {
-            /// Derives the session keys and prepares both contexts.
+            /// Derives the session keys and prepares the context of RTP.
             pub fn new(provider: &P, master: &MasterKey) -> $name<P> {
-                let keys = master.session_keys();
-                $name {
-                    profile: master.profile(),
-                    rtp: provider.new_key(&keys.rtp),
-                    rtcp: provider.new_key(&keys.rtcp),
-                }
+                $name::from_session_keys(provider, master.session_keys())
             }
 
             /// From session keys that are known already, as the vectors of the RFCs have them.
-            pub fn from_session_keys(provider: &P, keys: &crate::SessionKeys) -> $name<P> {
-                $name {
-                    profile: keys.rtp.profile(),
-                    rtp: provider.new_key(&keys.rtp),
-                    rtcp: provider.new_key(&keys.rtcp),
-                }
+            pub fn from_session_keys(provider: &P, keys: SessionKeys) -> $name<P> {
+                $name { rtp: provider.new_key(&keys.rtp), rtcp: keys.rtcp }
             }
 
-            /// The profile of both contexts.
+            /// The profile of both keys.
             pub fn profile(&self) -> Profile {
-                self.profile
+                self.rtcp.profile()
             }
         }
 
         impl<P: Provider> fmt::Debug for $name<P> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({}, masked)"), self.profile)
+                write!(f, concat!(stringify!($name), "({}, masked)"), self.profile())
             }
         }
     };

@@ -71,7 +71,7 @@ fn the_iv_counts_and_not_the_index() {
         salt[11] = salt_bit;
         let material = || KeyMaterial::from_parts(Profile::AeadAes128Gcm, &[6; 16], &[], &salt);
         let keys = SessionKeys { rtp: material(), rtcp: material() };
-        seal(&provider, &Outbound::from_session_keys(&provider, &keys), 1, index);
+        seal(&provider, &Outbound::from_session_keys(&provider, keys), 1, index);
     }
     assert_eq!(auditor.repeats(), 1);
 }
@@ -83,7 +83,7 @@ fn the_same_iv_under_another_key_is_no_repeat() {
     for key in [[6; 16], [7; 16]] {
         let material = || KeyMaterial::from_parts(Profile::AeadAes128Gcm, &key, &[], &[0; 12]);
         let keys = SessionKeys { rtp: material(), rtcp: material() };
-        seal(&provider, &Outbound::from_session_keys(&provider, &keys), 1, 1);
+        seal(&provider, &Outbound::from_session_keys(&provider, keys), 1, 1);
     }
     assert_eq!((auditor.seals(), auditor.repeats()), (2, 0));
 }

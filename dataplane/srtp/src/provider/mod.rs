@@ -200,7 +200,7 @@ pub trait Provider: Sized {
     /// salt, prints nothing, and wipes itself as far as its library does.
     type Key;
 
-    /// Prepares a context. The cold path: it may allocate.
+    /// Prepares a context, without an allocation: it is done for each RTCP packet.
     fn new_key(&self, material: &KeyMaterial) -> Self::Key;
 
     /// Opens each packet in place and sets each job's `result`. Does not touch replay state.
@@ -209,7 +209,7 @@ pub trait Provider: Sized {
     /// Seals each packet and sets each job's `result`.
     fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]);
 
-    /// The work of [`Provider::seal_rtcp`], with the key of the direction taken out.
+    /// The work of [`Provider::seal_rtcp`], with the direction's context.
     ///
     /// # Errors
     /// As [`Provider::seal_rtcp`].
@@ -222,7 +222,7 @@ pub trait Provider: Sized {
         len: usize,
     ) -> Result<usize, SealError>;
 
-    /// The work of [`Provider::open_rtcp`], with the key of the direction taken out.
+    /// The work of [`Provider::open_rtcp`], with the direction's context.
     ///
     /// # Errors
     /// As [`Provider::open_rtcp`].
@@ -245,7 +245,8 @@ pub trait Provider: Sized {
         buf: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
-        self.seal_rtcp_with(outbound.profile(), &outbound.rtcp, index, buf, len)
+        let key = self.new_key(&outbound.rtcp);
+        self.seal_rtcp_with(outbound.profile(), &key, index, buf, len)
     }
 
     /// Opens the SRTCP packet that is the whole of `buf`, in place. Returns the length of the
@@ -259,7 +260,8 @@ pub trait Provider: Sized {
         inbound: &Inbound<Self>,
         buf: &mut [u8],
     ) -> Result<(usize, RtcpIndex), OpenError> {
-        self.open_rtcp_with(inbound.profile(), &inbound.rtcp, buf)
+        let key = self.new_key(&inbound.rtcp);
+        self.open_rtcp_with(inbound.profile(), &key, buf)
     }
 }
 

@@ -362,16 +362,18 @@ fn rfc_packet<P: Provider + Default>(record: &vectors::Record) {
     let source = record.text("source");
     let profile: Profile = record.text("profile").parse().unwrap();
     let provider = P::default();
-    let keys = if record.has("master") {
-        MasterKey::new(profile, &record.hex("master")).unwrap().session_keys()
-    } else {
-        let (key, salt) = (record.hex("key"), record.hex("salt"));
-        let material = || srtp::KeyMaterial::from_parts(profile, &key, &[], &salt);
-        srtp::SessionKeys { rtp: material(), rtcp: material() }
+    let keys = || {
+        if record.has("master") {
+            MasterKey::new(profile, &record.hex("master")).unwrap().session_keys()
+        } else {
+            let (key, salt) = (record.hex("key"), record.hex("salt"));
+            let material = || srtp::KeyMaterial::from_parts(profile, &key, &[], &salt);
+            srtp::SessionKeys { rtp: material(), rtcp: material() }
+        }
     };
     let leg = Leg {
-        outbound: Outbound::from_session_keys(&provider, &keys),
-        inbound: Inbound::from_session_keys(&provider, &keys),
+        outbound: Outbound::from_session_keys(&provider, keys()),
+        inbound: Inbound::from_session_keys(&provider, keys()),
         provider,
     };
     let sealed = record.hex("sealed");
