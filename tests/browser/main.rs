@@ -10,6 +10,7 @@ mod four;
 mod loss;
 mod one;
 mod page;
+mod paths;
 mod renewal;
 mod rights;
 mod sealed;

@@ -34,6 +34,17 @@ pub fn stage() -> Option<Stage> {
 
 /// The same with more sections in the configuration.
 pub fn stage_with(more: &str) -> Option<Stage> {
+    stage_on(NodeConfig { more: more.to_owned(), ..NodeConfig::port(&device()) })
+}
+
+/// The node's port: `ROOMLANE_BROWSER_PORT`, or af_packet.
+pub fn device() -> String {
+    let device = std::env::var("ROOMLANE_BROWSER_PORT");
+    device.unwrap_or("net_af_packet0,iface=media0".to_owned())
+}
+
+/// The same with a configuration of the caller's.
+pub fn stage_on(config: NodeConfig) -> Option<Stage> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if !chromium::is_there() {
@@ -41,13 +52,10 @@ pub fn stage_with(more: &str) -> Option<Stage> {
     }
     let lab = Lab::new()?;
     lab.manage();
-    let device = std::env::var("ROOMLANE_BROWSER_PORT");
-    let device = device.unwrap_or("net_af_packet0,iface=media0".to_owned());
-    if !device.starts_with("net_") {
+    if !device().starts_with("net_") {
         lab.kernel_owns_the_nodes_end();
     }
-    let more = more.to_owned();
-    let config = NodeConfig { https: true, more, ..NodeConfig::port(&device) };
+    let config = NodeConfig { https: true, ..config };
     let node = Node::start(&lab.node, &config)?;
     let node = node.unwrap_or_else(|why| panic!("the node did not start: {why}"));
     let browser = Chromium::start(&lab.peers);
