@@ -16,6 +16,7 @@ mod report;
 mod ring;
 mod sample;
 mod scenario;
+mod timing;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum What {
     Idle(idle::Options),
     /// The shard behind a DPDK memory port (net_ring), beside the same port without the core.
     Dpdk(ring::Options),
+    /// Whether refusals tell by their duration how much of a forged tag was right.
+    Timing(timing::Options),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Memory(options) => memory::run(options)?,
         What::Idle(options) => idle::run(options)?,
         What::Dpdk(options) => ring::run(options)?,
+        What::Timing(options) => timing::run(options)?,
     };
     Ok(report.on(watch.end()))
 }
