@@ -1,4 +1,4 @@
-//! An interpreter with libsrtp, and a run of `srtp_peer.py` in it.
+//! An interpreter with libsrtp and aiortc, and a run of `srtp_peer.py` in it.
 
 use std::env;
 use std::io::Write;
@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use roomlane_tests::netns::{NetNs, run, skip};
 use serde_json::Value;
 
-const PYLIBSRTP: &str = "pylibsrtp==1.0.0";
+/// What pip installs.
+const PACKAGES: [&str; 2] = ["pylibsrtp==1.0.0", "aiortc==1.16.0"];
 
 /// The interpreter: `$ROOMLANE_PYTHON`, or one that is set up with `venv` and `pip` in the target
 /// directory. `None`, said loudly, where it cannot be had; with `$ROOMLANE_REQUIRE_LIBSRTP` that
@@ -27,16 +28,18 @@ pub fn python() -> Option<&'static Path> {
 }
 
 fn set_up() -> Result<PathBuf, String> {
-    let has_it = |python: &Path| run(&[&python.to_string_lossy(), "-c", "import pylibsrtp"]);
+    let has_it =
+        |python: &Path| run(&[&python.to_string_lossy(), "-c", "import pylibsrtp, aiortc"]);
     if let Some(python) = env::var_os("ROOMLANE_PYTHON") {
         let python = PathBuf::from(python);
         return has_it(&python).map(|_| python);
     }
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libsrtp-venv");
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers-venv");
     let python = venv.join("bin/python");
     if has_it(&python).is_err() {
         run(&["python3", "-m", "venv", &venv.to_string_lossy()])?;
-        run(&[&python.to_string_lossy(), "-m", "pip", "install", "--quiet", PYLIBSRTP])?;
+        let python = python.to_string_lossy();
+        run(&[&[&*python, "-m", "pip", "install", "--quiet"], &PACKAGES[..]].concat())?;
     }
     Ok(python)
 }

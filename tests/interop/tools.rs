@@ -14,14 +14,14 @@ use serde_json::Value;
 use crate::up;
 
 /// Pictures that a viewer must receive.
-const FRAMES: u64 = 90;
+pub const FRAMES: u64 = 90;
 /// Pictures of those that its tool must have opened and decoded by then.
-const DECODED: u64 = 30;
+pub const DECODED: u64 = 30;
 /// Seconds after which every peer leaves by itself.
 const DURATION: &str = "60";
 
 /// A running `roomlane peer`.
-struct Peer {
+pub struct Peer {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     name: String,
@@ -29,7 +29,8 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(lab: &Lab, node: &Node, role: &str, via: &str, room: &str) -> Option<Peer> {
+    /// Starts one; `None` where the programs are missing.
+    pub fn start(lab: &Lab, node: &Node, role: &str, via: &str, room: &str) -> Option<Peer> {
         let name = format!("{role}-{via}-{room}");
         let errors = node.dir.join(&name);
         let mut command = lab.peers.command(programs()?.join("roomlane").as_os_str());
@@ -48,7 +49,7 @@ impl Peer {
     }
 
     /// Reads what it says each second until `enough`; that line. It ends by itself if it never is.
-    fn until(&mut self, node: &Node, enough: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&mut self, node: &Node, enough: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         for line in self.lines.by_ref() {
             let line = line.expect("text");
@@ -61,7 +62,7 @@ impl Peer {
     }
 
     /// Ends it as a user's service manager would.
-    fn leave(mut self) -> ExitStatus {
+    pub fn leave(mut self) -> ExitStatus {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("it is ours");
         self.child.wait().expect("it is ours")
     }
@@ -77,7 +78,7 @@ impl Drop for Peer {
 }
 
 /// The video section of a line.
-fn video(line: &Value) -> &Value {
+pub fn video(line: &Value) -> &Value {
     let sections = line["sections"].as_array().expect("a list");
     sections.iter().find(|section| section["media"] == "video").expect("a video section")
 }
@@ -108,7 +109,7 @@ fn meet(lab: &Lab, node: &Node, from: &str, to: &[&str]) -> Option<()> {
 }
 
 /// Whether both tools are there with the parts that peers need; if not, says so in their words.
-fn has_tools() -> bool {
+pub fn has_tools() -> bool {
     let parts = ["srtpenc", "srtpdec", "vp8enc", "vp8dec", "opusenc", "opusdec", "rtpbin"];
     let missing = parts.iter().find_map(|part| {
         let why = run(&["gst-inspect-1.0", part]).err()?;
