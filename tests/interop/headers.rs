@@ -21,19 +21,25 @@ const CAPTURED_MAX: &str = "4000";
 const EF: &str = "46";
 
 /// A running dumpcap; what it wrote stays when it ends.
-struct Capture {
+pub struct Capture {
     child: Child,
     /// Kept open: a closed one would end it.
     _stderr: BufReader<ChildStderr>,
-    file: PathBuf,
+    /// What it writes.
+    pub file: PathBuf,
 }
 
 impl Capture {
-    /// Starts in `ns` on `interface` and waits until it captures.
-    fn start(ns: &NetNs, interface: &str, file: PathBuf) -> Result<Capture, String> {
+    /// Starts in `ns` on `interface` and waits until it captures what `filter` lets through.
+    pub fn start(
+        ns: &NetNs,
+        interface: &str,
+        filter: &str,
+        file: PathBuf,
+    ) -> Result<Capture, String> {
         let mut command = ns.command("dumpcap".as_ref());
-        command.args(["-q", "-i", interface, "-f", &format!("udp and src host {NODE_IP}")]);
-        command.args(["-c", CAPTURED_MAX, "-a", "duration:60", "-w"]).arg(&file);
+        command.args(["-q", "-i", interface, "-f", filter]);
+        command.args(["-c", CAPTURED_MAX, "-a", "duration:300", "-w"]).arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("dumpcap: {error}"))?;
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
@@ -48,7 +54,8 @@ impl Capture {
         Ok(Capture { child, _stderr: stderr, file })
     }
 
-    fn end(&mut self) {
+    /// Ends it: everything is in the file.
+    pub fn end(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
             let _ = self.child.wait();
@@ -129,7 +136,8 @@ fn tshark_reads_the_headers_the_node_writes() {
     let Some((lab, node)) = up(&NodeConfig::port("net_af_packet0,iface=media0")) else { return };
     meet(python, &lab, &node);
     let file = node.dir.join("seen.pcapng");
-    let mut capture = match Capture::start(&lab.peers, "peer0", file) {
+    let filter = format!("udp and src host {NODE_IP}");
+    let mut capture = match Capture::start(&lab.peers, "peer0", &filter, file) {
         Ok(capture) => capture,
         Err(why) => return skip(&why),
     };

@@ -6,6 +6,7 @@
 
 mod foreign;
 mod headers;
+mod hostile;
 mod media;
 mod members;
 mod python;

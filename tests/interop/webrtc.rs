@@ -112,7 +112,7 @@ fn missing(name: &str, told: &Value, room: &Room) -> Option<String> {
     if silent || dark {
         return Some(format!("{name}: {told}"));
     }
-    let Some(mark) = room.mark else { return None };
+    let mark = room.mark?;
     if let Some(seen) = told["cb"].as_f64() {
         let wanted = f64::from(cb(mark));
         assert!((seen - wanted).abs() <= 6.0, "{name} sees another's picture: {told}, {wanted}");
