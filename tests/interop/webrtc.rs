@@ -102,27 +102,27 @@ struct Room {
     pictures: bool,
 }
 
-/// What `told` still lacks of all that a viewer of `room` should have; the wrong is a failure at once.
+/// What `told` still lacks of all that a viewer of `room` should have.
 fn missing(name: &str, told: &Value, room: &Room) -> Option<String> {
     let number = |key: &str| told[key].as_f64().unwrap_or_default();
     assert_eq!(number("lost"), 0.0, "{name}: {told}");
     assert_ne!(told["state"], "failed", "{name}: {told}");
-    let silent = number("seconds") < ENOUGH.2;
-    let dark = room.pictures && (number("frames") as u64) < ENOUGH.0;
-    if silent || dark {
-        return Some(format!("{name}: {told}"));
-    }
-    let mark = room.mark?;
-    if let Some(seen) = told["cb"].as_f64() {
-        let wanted = f64::from(cb(mark));
-        assert!((seen - wanted).abs() <= 6.0, "{name} sees another's picture: {told}, {wanted}");
-        assert!(number("moved") as u64 >= ENOUGH.1, "{name} sees a picture that stands: {told}");
-    }
-    if let Some(heard) = told["hz"].as_f64() {
-        let wanted = f64::from(hz(mark));
-        assert!((heard - wanted).abs() < 20.0, "{name} hears another: {told}, {wanted}");
-    }
-    None
+    let heard = number("seconds") >= ENOUGH.2;
+    let seen = !room.pictures || number("frames") as u64 >= ENOUGH.0;
+    // Tones are measured over half a second, in which one may begin.
+    let is = |key: &str, wanted: Option<f64>, within: f64| match (told[key].as_f64(), wanted) {
+        (Some(found), Some(wanted)) => (found - wanted).abs() <= within,
+        _ => true,
+    };
+    let tone = is("hz", room.mark.map(|mark| f64::from(hz(mark))), 20.0);
+    let colour = is("cb", room.mark.map(|mark| f64::from(cb(mark))), 6.0);
+    let still = room.mark.is_some()
+        && told["moved"].is_u64()
+        && seen
+        && room.pictures
+        && (number("moved") as u64) < ENOUGH.1;
+    let all = heard && seen && tone && colour && !still;
+    (!all).then(|| format!("{name}: {told}"))
 }
 
 /// Waits until every viewer has enough.
@@ -163,8 +163,10 @@ fn check(node: &Node, parties: &[Party], rooms: &[Room]) {
     let settled = |profile| sessions.iter().filter(|session| session["profile"] == profile).count();
     assert_eq!(settled(CM), members(CM) * (rooms.len() + 1), "{sessions:#?}");
     assert!(settled(GCM) >= members(GCM) * (rooms.len() + 1), "{sessions:#?}");
-    // Until a port knows the link address of a peer, it cannot send there.
-    const EXPLAINED: [&str; 1] = ["no_neighbour"];
+    // Multicasts and ICMP of the peers' kernel; libwebrtc's checks from ::1 over the cable; a peer whose
+    // link address is not known yet; viewers not connected yet, or without a whole picture so far.
+    const EXPLAINED: [&str; 6] =
+        ["not_ours", "bad_ip", "no_neighbour", "no_path", "no_keys", "awaiting_keyframe"];
     let shown = node.show("drops");
     let dropped = shown["drops"].as_array().expect("a list").iter().filter(|row| {
         ["received", "outgoing", "port"].iter().any(|key| row[key].as_u64() > Some(0))
@@ -176,7 +178,10 @@ fn check(node: &Node, parties: &[Party], rooms: &[Room]) {
 
 #[test]
 fn every_library_sees_and_hears_every_other() {
-    let Some((lab, node)) = up(&NodeConfig::port("net_af_packet0,iface=media0")) else { return };
+    // All of them come at once, and from one address.
+    let more = "[limits]\nsource_joins_per_s = 200\n".to_owned();
+    let config = NodeConfig { more, ..NodeConfig::port("net_af_packet0,iface=media0") };
+    let Some((lab, node)) = up(&config) else { return };
     let mut parties = parties(&lab, &node);
     let (mut rooms, mut locations) = (vec![], vec![]);
     for (mark, party) in (0..).zip(&mut parties) {

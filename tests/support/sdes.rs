@@ -98,10 +98,8 @@ impl Api {
              Authorization: {bearer}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream
-            .write_all(head.as_bytes())
-            .and_then(|()| stream.write_all(body.as_bytes()))
-            .expect("signalling reads");
+        // A refusal may come, and the connection end, before the content was read.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("signalling answers");
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

@@ -69,8 +69,10 @@ async def watch(track, seen):
         while True:
             frame = await track.recv()
             if track.kind == "audio":
-                samples = array("h", bytes(frame.planes[0]))
-                seen.audio(samples[:: len(frame.layout.channels)])
+                channels = len(frame.layout.channels)
+                # The plane is longer than what is in it.
+                samples = array("h", bytes(frame.planes[0])[: frame.samples * channels * 2])
+                seen.audio(samples[::channels])
                 continue
             luma, cb = frame.planes[0], frame.planes[1]
             right = luma.line_size * (luma.height // 2) + luma.width * 3 // 4
