@@ -67,12 +67,14 @@ impl Clip {
     }
 }
 
-/// Decodes VP8.
+/// Decodes VP8, to pictures of our size.
 ///
 /// # Errors
 /// ffmpeg's words.
 pub fn decode(vp8: &[Vec<u8>]) -> Result<Pictures, String> {
-    let raw = ffmpeg(&["-f", "ivf", "-i", "-", "-f", "rawvideo", "-"], &write_ivf(vp8))?;
+    let size = format!("{WIDTH}x{HEIGHT}");
+    let raw =
+        ffmpeg(&["-f", "ivf", "-i", "-", "-s", &size, "-f", "rawvideo", "-"], &write_ivf(vp8))?;
     let luma = |picture: &[u8]| picture[WIDTH * (HEIGHT / 2) + WIDTH * 3 / 4];
     let cb = |picture: &[u8]| picture[WIDTH * HEIGHT + WIDTH / 2 * (HEIGHT / 4) + WIDTH / 4];
     let pictures: Vec<_> = raw.chunks_exact(WIDTH * HEIGHT * 3 / 2).collect();

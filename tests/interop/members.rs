@@ -64,9 +64,8 @@ pub fn client(name: &str) -> PathBuf {
 }
 
 impl Program {
-    /// Starts `words` in `ns`; what it complains about goes to a file in `dir`.
-    pub fn start(ns: &NetNs, words: &[&str], dir: &Path) -> Program {
-        let name = Path::new(words[1]).file_name().expect("a file").to_string_lossy().into_owned();
+    /// Starts `words` in `ns`; what it complains about goes to a file called `name` in `dir`.
+    pub fn start(ns: &NetNs, name: &str, words: &[&str], dir: &Path) -> Program {
         let errors = dir.join(name);
         let mut command = ns.command(words[0].as_ref());
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -10,7 +10,7 @@ use roomlane_tests::netns::{NetNs, run, skip};
 use serde_json::Value;
 
 /// What pip installs.
-const PACKAGES: [&str; 2] = ["pylibsrtp==1.0.0", "aiortc==1.16.0"];
+const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/requirements.txt");
 
 /// The interpreter: `$ROOMLANE_PYTHON`, or one that is set up with `venv` and `pip` in the target
 /// directory. `None`, said loudly, where it cannot be had; with `$ROOMLANE_REQUIRE_LIBSRTP` that
@@ -39,7 +39,7 @@ fn set_up() -> Result<PathBuf, String> {
     if has_it(&python).is_err() {
         run(&["python3", "-m", "venv", &venv.to_string_lossy()])?;
         let python = python.to_string_lossy();
-        run(&[&[&*python, "-m", "pip", "install", "--quiet"], &PACKAGES[..]].concat())?;
+        run(&[&*python, "-m", "pip", "install", "--quiet", "--requirement", PACKAGES])?;
     }
     Ok(python)
 }

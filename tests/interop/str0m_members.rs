@@ -14,15 +14,15 @@ use str0m::media::{Direction, MediaData, MediaKind, MediaTime, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
-use crate::media::{Clip, FPS, Pictures, decode};
+use crate::media::{Clip, FPS, Pictures, decode, hz};
 use crate::members::{Members, Role};
 
 /// Longest time that a thread sleeps.
 const NAP: Duration = Duration::from_millis(5);
 /// Samples of a packet of ours.
 const SAMPLES: u64 = 960;
-/// Pictures of a viewer that are decoded, once it has so many.
-const DECODED: usize = 60;
+/// All pictures of a viewer are decoded each time when so many more have come.
+const DECODED: usize = 45;
 
 /// What has happened to a member so far.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +67,8 @@ pub struct Str0m<'a> {
     ns: &'a NetNs,
     /// All of them.
     pub members: Vec<Member>,
+    /// Clips whose packets of sound it knows when it hears them.
+    pub known: Vec<Clip>,
 }
 
 impl<'a> Str0m<'a> {
@@ -76,7 +78,7 @@ impl<'a> Str0m<'a> {
         let _ = std::panic::catch_unwind(|| {
             str0m::crypto::from_feature_flags().install_process_default()
         });
-        Str0m { ns, members: vec![] }
+        Str0m { ns, members: vec![], known: vec![] }
     }
 
     /// The member of that name.
@@ -158,12 +160,16 @@ impl Members for Str0m<'_> {
         for member in &mut self.members {
             let seen = member.seen();
             let state = if seen.connected { "connected" } else { "new" };
-            if member.pictures.is_none() && seen.vp8.len() >= DECODED {
+            let next = member.pictures.map_or(0, |all| all.frames) + DECODED;
+            if seen.vp8.len() >= next {
                 member.pictures = decode(&seen.vp8).ok();
             }
             let pictures = member.pictures;
+            // Sound is not decoded here: a packet is known again, or it is not.
+            let heard = |clip: &&Clip| seen.opus.last().is_some_and(|it| clip.opus.contains(it));
+            let tone = self.known.iter().find(heard).map(|clip| hz(clip.mark));
             let told = json!({
-                "state": state, "lost": seen.gaps, "seconds": seen.opus.len() as f64 * 0.02,
+                "state": state, "lost": seen.gaps, "seconds": seen.opus.len() as f64 * 0.02, "hz": tone,
                 "frames": pictures.map_or(0, |all| all.frames),
                 "moved": pictures.map_or(0, |all| all.moved), "cb": pictures.and_then(|all| all.cb),
             });

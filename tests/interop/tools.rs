@@ -29,14 +29,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts one; `None` where the programs are missing.
-    pub fn start(lab: &Lab, node: &Node, role: &str, via: &str, room: &str) -> Option<Peer> {
+    /// Starts one with `more` options; `None` where the programs are missing.
+    pub fn start(
+        (lab, node): (&Lab, &Node),
+        role: &str,
+        via: &str,
+        room: &str,
+        more: &[&str],
+    ) -> Option<Peer> {
         let name = format!("{role}-{via}-{room}");
         let errors = node.dir.join(&name);
         let mut command = lab.peers.command(programs()?.join("roomlane").as_os_str());
         command.args(["peer", role, "--via", via, "--room", room, "--user", &name, "--config"]);
         command.arg(node.dir.join("node.toml"));
-        command.args(["--media-address", PEER_IP, "--duration", DURATION, "--json"]);
+        command.args(["--media-address", PEER_IP, "--duration", DURATION, "--json"]).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(&errors).expect("the node's folder takes a file"));
         let mut child = command.spawn().expect("ip is there, or no namespace would be");
@@ -85,10 +91,10 @@ pub fn video(line: &Value) -> &Value {
 
 fn meet(lab: &Lab, node: &Node, from: &str, to: &[&str]) -> Option<()> {
     let room = format!("of-{from}");
-    let mut publisher = Peer::start(lab, node, "publish", from, &room)?;
+    let mut publisher = Peer::start((lab, node), "publish", from, &room, &[])?;
     publisher.until(node, |line| video(line)["packets"].as_u64() > Some(0));
     let viewers: Option<Vec<_>> =
-        to.iter().map(|via| Peer::start(lab, node, "view", via, &room)).collect();
+        to.iter().map(|via| Peer::start((lab, node), "view", via, &room, &[])).collect();
     for mut viewer in viewers? {
         let line = viewer.until(node, |line| {
             video(line)["frames"].as_u64() >= Some(FRAMES)

@@ -1,11 +1,10 @@
-"""aiortc as many publishers and viewers; the lines it reads and writes are described in clients.rs."""
+"""aiortc as many publishers and viewers; the lines it reads and writes are described in members.rs."""
 
 import asyncio
 import json
 import logging
 import sys
 import time
-from array import array
 from fractions import Fraction
 
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -64,20 +63,10 @@ class Sound(Paced):
 
 
 async def watch(track, seen):
-    """Decodes until the track ends."""
+    """Looks at what aiortc decodes until the track ends."""
     try:
         while True:
-            frame = await track.recv()
-            if track.kind == "audio":
-                channels = len(frame.layout.channels)
-                # The plane is longer than what is in it.
-                samples = array("h", bytes(frame.planes[0])[: frame.samples * channels * 2])
-                seen.audio(samples[::channels])
-                continue
-            luma, cb = frame.planes[0], frame.planes[1]
-            right = luma.line_size * (luma.height // 2) + luma.width * 3 // 4
-            middle = cb.line_size * (cb.height // 2) + cb.width // 2
-            seen.video(bytes(luma)[right], bytes(cb)[middle])
+            seen.frame(await track.recv())
     except MediaStreamError:
         pass
 

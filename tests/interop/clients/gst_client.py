@@ -1,4 +1,4 @@
-"""GStreamer's webrtcbin as many publishers and viewers; see clients.rs for the lines, marks.py for media."""
+"""GStreamer's webrtcbin as many publishers and viewers; see members.rs for the lines, marks.py for media."""
 
 import array
 import json

@@ -1,7 +1,7 @@
-"""libsrtp on plain sockets (RTP/SAVP with SDES keys) as many publishers and viewers; see clients.rs.
+"""libsrtp on plain sockets (RTP/SAVP with SDES keys) as many publishers and viewers; see members.rs.
 
-A publisher sends the Opus packets it is given; a viewer counts what libsrtp opens, sound by packets of
-20 ms and pictures by marker bits. Argument: the address of ours.
+A publisher sends the Opus packets it is given; a viewer decodes what libsrtp opens. Arguments: the address
+of ours, the crypto suite.
 """
 
 import base64
@@ -14,12 +14,29 @@ import struct
 import sys
 import time
 
+from aiortc.codecs.vpx import VpxPayloadDescriptor
+from aiortc.rtp import RtpPacket
+from av import AudioCodecContext, CodecContext, Packet
+from marks import RATE, SAMPLES, Seen
 from pylibsrtp import Error, Policy, Session
 
-PROFILE = Policy.SRTP_PROFILE_AEAD_AES_128_GCM
-SUITE, KEY_LEN = "AEAD_AES_128_GCM", 28
+# By suite: libsrtp's profile, and the bytes of key and salt (RFC 7714 section 14.2, RFC 4568 section 6.2).
+SUITES = {
+    "AEAD_AES_128_GCM": (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28),
+    "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
+}
+IP, SUITE = sys.argv[1:]
+PROFILE, KEY_LEN = SUITES[SUITE]
 KINDS = {"audio": (111, "opus/48000/2"), "video": (96, "VP8/90000")}
-PACKET_S = 0.02
+PACKET_S = SAMPLES / RATE
+
+
+def decoder(kind):
+    if kind == "video":
+        return CodecContext.create("libvpx", "r")
+    codec = AudioCodecContext.create("libopus", "r")
+    codec.format, codec.layout, codec.sample_rate = "s16", "stereo", RATE
+    return codec
 
 
 def session(key, ssrc_type):
@@ -29,13 +46,15 @@ def session(key, ssrc_type):
 class Leg:
     """One m-section: a socket and a session for each way."""
 
-    def __init__(self, ip, kind):
+    def __init__(self, kind):
         self.kind, self.key = kind, os.urandom(KEY_LEN)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((ip, 0))
+        self.socket.bind((IP, 0))
         self.socket.setblocking(False)
         self.sealing = session(self.key, Policy.SSRC_ANY_OUTBOUND)
         self.opening = self.remote = None
+        self.decoder, self.payload = decoder(kind), b""
+        self.opened, self.first, self.last = 0, None, None
 
     def offer(self, line):
         number, name = KINDS[self.kind]
@@ -50,19 +69,38 @@ class Leg:
         key = re.search(rf"^a=crypto:\d+ {SUITE} inline:(\S+)", section, re.M)[1]
         self.opening = session(base64.b64decode(key), Policy.SSRC_ANY_INBOUND)
 
+    def take(self, packet, seen):
+        """Decodes what is whole: a packet of sound, the packets of a picture up to its marker bit."""
+        packet = RtpPacket.parse(packet)
+        number = packet.sequence_number
+        if self.opened == 0:
+            self.first = self.last = number
+        # On from the highest so far, by the shorter way round.
+        self.last += max(0, (number - self.last + 0x8000 & 0xFFFF) - 0x8000)
+        self.opened += 1
+        is_video = self.kind == "video"
+        self.payload += VpxPayloadDescriptor.parse(packet.payload)[1] if is_video else packet.payload
+        if not is_video or packet.marker:
+            whole, self.payload = self.payload, b""
+            for frame in self.decoder.decode(Packet(whole)):
+                seen.frame(frame)
+
+    def lost(self):
+        """Numbers between the first packet and the last under which none came."""
+        return self.last - self.first + 1 - self.opened if self.opened else 0
+
 
 class Member:
-    def __init__(self, order, ip):
+    def __init__(self, order):
         self.opus = [base64.b64decode(packet) for packet in order.get("opus", [])]
         self.publishes, self.number, self.start = order["role"] == "publish", 0, None
         self.ssrc = int.from_bytes(os.urandom(4), "big") | 1
-        self.legs = [Leg(ip, kind) for kind in (["audio"] if self.publishes else KINDS)]
-        self.ip, self.opened, self.refused = ip, {"audio": 0, "video": 0}, []
-        self.frames = 0
+        self.legs = [Leg(kind) for kind in (["audio"] if self.publishes else KINDS)]
+        self.seen, self.refused = Seen(), []
 
     def offer(self):
         way = ["a=sendonly", f"a=ssrc:{self.ssrc} cname:x"] if self.publishes else ["a=recvonly"]
-        lines = ["v=0", f"o=- 1 1 IN IP4 {self.ip}", "s=-", f"c=IN IP4 {self.ip}", "t=0 0"]
+        lines = ["v=0", f"o=- 1 1 IN IP4 {IP}", "s=-", f"c=IN IP4 {IP}", "t=0 0"]
         lines += [line for leg in self.legs for line in leg.offer(way)]
         return {"offer": "".join(line + "\r\n" for line in lines)}
 
@@ -95,40 +133,40 @@ class Member:
                 leg.opening.unprotect_rtcp(sealed)
                 return
             packet = leg.opening.unprotect(sealed)
-            self.opened[leg.kind] += 1
-            self.frames += leg.kind == "video" and packet[1] >> 7
         except Error as error:
             self.refused.append(str(error))
+            return
+        leg.take(packet, self.seen)
 
     def report(self):
-        return {
-            "state": "connected" if any(self.opened.values()) or self.number else "new",
-            "frames": self.frames, "seconds": self.opened["audio"] * PACKET_S,
-        }
+        came = self.number or any(leg.opened for leg in self.legs)
+        lost = sum(leg.lost() for leg in self.legs)
+        return {"state": "connected" if came else "new", "profile": SUITE, "lost": lost} | self.seen.report()
 
 
-def main(ip):
+def main():
     members, rest = {}, b""
     while True:
-        sockets = {leg.socket: (member, leg) for member in members.values() for leg in member.legs}
+        legs = [(member, leg) for member in members.values() for leg in member.legs]
+        # What comes before the answer waits in the socket.
+        sockets = {leg.socket: (member, leg) for member, leg in legs if leg.opening}
         for member in members.values():
             member.send()
         for ready in select.select([sys.stdin.fileno(), *sockets], [], [], PACKET_S / 4)[0]:
             if ready in sockets:
-                member, leg = sockets[ready]
-                member.receive(leg)
+                Member.receive(*sockets[ready])
                 continue
             data = os.read(ready, 1 << 16)
             if not data:
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                print(json.dumps(act(members, json.loads(line), ip)), flush=True)
+                print(json.dumps(act(members, json.loads(line))), flush=True)
 
 
-def act(members, order, ip):
+def act(members, order):
     if order["do"] == "join":
-        members[order["name"]] = member = Member(order, ip)
+        members[order["name"]] = member = Member(order)
         return member.offer()
     if order["do"] == "answer":
         return members[order["name"]].answer(order["sdp"])
@@ -137,4 +175,4 @@ def act(members, order, ip):
     return {"members": report, "refused": len(refused), "reasons": refused[:5]}
 
 
-main(sys.argv[1])
+main()

@@ -1,5 +1,5 @@
 // libwebrtc in Node as many publishers and viewers; the lines it reads and writes are described in
-// clients.rs, the marks in marks.py. Its packages are those of the browser tests.
+// members.rs, the marks in marks.py. Its packages are those of the browser tests.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 

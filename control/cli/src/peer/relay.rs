@@ -1,6 +1,7 @@
 //! The way of a section's packets: one socket towards the node, where RTP and RTCP share a port, and one
 //! towards the tool, which wants two. It looks at headers only; everything stays encrypted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use crate::args::Role;
 const DATAGRAM_BYTES_MAX: usize = 2048;
 /// How often a thread looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
+/// Packets that wait for a tool to listen: many seconds of what one section carries.
+const HELD_MAX: usize = 2048;
+/// Packets of those that are handed on at a time, and the pause behind: a tool's socket holds few.
+const HANDED: (usize, Duration) = (16, Duration::from_millis(2));
 /// Pairs of ports tried.
 const PAIR_TRIES: usize = 64;
 /// A larger step is a restart of the numbering and no loss (MAX_DROPOUT of RFC 3550, appendix A.1): a
@@ -76,22 +81,30 @@ impl Relay {
     pub fn start(&mut self, remote: SocketAddr, role: Role) -> io::Result<()> {
         self.node.connect(remote)?;
         let (rtp, rtcp) = (local(self.tool_rtp), local(self.tool_rtp + 1));
-        let counters = (Arc::clone(&self.counters), Arc::clone(&self.counters));
+        let counters = Arc::clone(&self.counters);
+        // The first picture may be the only whole one that comes without being asked for.
+        let mut held = (role == Role::View).then(|| Held::new(self.tool_rtp));
         let inward = self.pump(
             &self.node,
             &self.tool,
             move |packet, to| {
                 if is_rtcp(packet) {
-                    counters.0.rtcp.fetch_add(1, Ordering::Relaxed);
-                    return to.send_to(packet, rtcp);
+                    counters.rtcp.fetch_add(1, Ordering::Relaxed);
+                    to.send_to(packet, rtcp)?;
+                    return Ok(());
                 }
-                to.send_to(packet, rtp)
+                if let Some(held) = held.take_if(|held| !held.keeps(packet)) {
+                    held.hand_on(|packet| to.send_to(packet, rtp).map(drop));
+                }
+                if held.is_none() {
+                    to.send_to(packet, rtp)?;
+                }
+                Ok(())
             },
             role == Role::View,
         )?;
-        let outward =
-            self.pump(&self.tool, &self.node, |packet, to| to.send(packet), role == Role::Publish)?;
-        drop(counters.1);
+        let send = |packet: &[u8], to: &UdpSocket| to.send(packet).map(drop);
+        let outward = self.pump(&self.tool, &self.node, send, role == Role::Publish)?;
         self.threads = vec![inward, outward];
         Ok(())
     }
@@ -101,7 +114,7 @@ impl Relay {
         &self,
         from: &UdpSocket,
         to: &UdpSocket,
-        send: impl Fn(&[u8], &UdpSocket) -> io::Result<usize> + Send + 'static,
+        mut send: impl FnMut(&[u8], &UdpSocket) -> io::Result<()> + Send + 'static,
         counted: bool,
     ) -> io::Result<JoinHandle<()>> {
         let (from, to) = (from.try_clone()?, to.try_clone()?);
@@ -130,6 +143,55 @@ impl Drop for Relay {
             let _ = thread.join();
         }
     }
+}
+
+/// Packets for a tool that has not opened its socket yet.
+struct Held {
+    /// The tool's.
+    port: u16,
+    packets: VecDeque<Vec<u8>>,
+}
+
+impl Held {
+    fn new(port: u16) -> Held {
+        Held { port, packets: VecDeque::new() }
+    }
+
+    /// Keeps a packet. False, and then it is not kept: the tool listens, or has missed too much to
+    /// make anything of what was kept.
+    fn keeps(&mut self, packet: &[u8]) -> bool {
+        if self.packets.len() == HELD_MAX {
+            self.packets.clear();
+            return false;
+        }
+        if is_bound(self.port) {
+            return false;
+        }
+        self.packets.push_back(packet.to_owned());
+        true
+    }
+
+    fn hand_on(self, send: impl Fn(&[u8]) -> io::Result<()>) {
+        for (at, packet) in self.packets.iter().enumerate() {
+            // A tool that has gone again is noticed by its end.
+            let _ = send(packet);
+            if at % HANDED.0 == HANDED.0 - 1 {
+                std::thread::sleep(HANDED.1);
+            }
+        }
+    }
+}
+
+/// Whether some socket of this network namespace is bound to a UDP port over IPv4. Trying to bind it would
+/// take it from the tool at the wrong moment; proc(5) tells without that.
+fn is_bound(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/self/net/udp");
+    let suffix = format!(":{port:04X}");
+    // Without such a table nobody waits.
+    table.map_or(true, |table| {
+        let mut locals = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+        locals.any(|local| local.ends_with(&suffix))
+    })
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -244,6 +306,53 @@ mod tests {
             stream.take(&rtp(sequence, 0), &counters);
         }
         assert_eq!(counters.lost.load(Ordering::Relaxed), 2);
+    }
+
+    /// A relay to a tool that is not there yet, and `count` packets that the node has sent to it.
+    fn early(count: u16) -> (Relay, UdpSocket) {
+        let node = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut relay = Relay::bind(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        relay.start(node.local_addr().unwrap(), Role::View).unwrap();
+        for sequence in 0..count {
+            node.send_to(&rtp(sequence, 7), local(relay.port())).unwrap();
+            // Never more than a socket holds.
+            let is_through = |relay: &Relay| {
+                relay.counters.packets.load(Ordering::Relaxed) == u64::from(sequence) + 1
+            };
+            while !is_through(&relay) {
+                std::thread::yield_now();
+            }
+        }
+        (relay, node)
+    }
+
+    fn tool(relay: &Relay) -> UdpSocket {
+        let tool = UdpSocket::bind(local(relay.tool_rtp)).unwrap();
+        tool.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tool
+    }
+
+    #[test]
+    fn a_tool_that_listens_late_gets_what_came_before_in_order() {
+        let (relay, node) = early(100);
+        let tool = tool(&relay);
+        node.send_to(&rtp(100, 7), local(relay.port())).unwrap();
+        let mut bytes = [0; 64];
+        for sequence in 0..=100 {
+            let len = tool.recv(&mut bytes).unwrap();
+            assert_eq!(bytes[..len], rtp(sequence, 7), "packet {sequence}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_listens_very_late_gets_what_comes_from_then_on() {
+        let last = HELD_MAX as u16;
+        let (relay, node) = early(last + 1);
+        let tool = tool(&relay);
+        node.send_to(&rtp(last + 1, 7), local(relay.port())).unwrap();
+        let mut bytes = [0; 64];
+        let len = tool.recv(&mut bytes).unwrap();
+        assert_eq!(bytes[..len], rtp(last + 1, 7));
     }
 
     #[test]
