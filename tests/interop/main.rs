@@ -1,5 +1,6 @@
 //! Peers that share no line of code with the node: libsrtp on plain sockets, GStreamer, ffmpeg, the WebRTC
-//! of aiortc, libwebrtc, GStreamer and str0m, and tshark as a reader of what is on the cable. The node is the real one, in a namespace.
+//! of aiortc, libwebrtc, GStreamer and str0m, and tshark as a reader of what is on the cable. The node is the
+//! real one, in a namespace.
 //!
 //! What the host does not have is skipped loudly, with its own words.
 #![forbid(unsafe_code)]

@@ -29,6 +29,8 @@ const DECODED: usize = 45;
 pub struct Seen {
     /// ICE and DTLS have succeeded.
     pub connected: bool,
+    /// The other side has ended it.
+    pub failed: bool,
     /// Pictures, as they were encoded.
     pub vp8: Vec<Vec<u8>>,
     /// Packets of sound, likewise.
@@ -159,7 +161,11 @@ impl Members for Str0m<'_> {
         let mut members = serde_json::Map::new();
         for member in &mut self.members {
             let seen = member.seen();
-            let state = if seen.connected { "connected" } else { "new" };
+            let state = match (seen.failed, seen.connected) {
+                (true, _) => "failed",
+                (false, true) => "connected",
+                (false, false) => "new",
+            };
             let next = member.pictures.map_or(0, |all| all.frames) + DECODED;
             if seen.vp8.len() >= next {
                 member.pictures = decode(&seen.vp8).ok();
@@ -195,7 +201,7 @@ struct Peer {
 impl Peer {
     fn run(mut self, mut rtc: Rtc) {
         let mut bytes = vec![0; 2048];
-        while !self.stop.load(Ordering::Relaxed) && rtc.is_alive() {
+        while !self.stop.load(Ordering::Relaxed) && rtc.is_alive() && !self.has_failed() {
             match rtc.poll_output().expect("str0m goes on") {
                 Output::Timeout(at) => {
                     self.publish(&mut rtc);
@@ -223,7 +229,14 @@ impl Peer {
             }
             Err(_) => Input::Timeout(Instant::now()),
         };
-        rtc.handle_input(input).expect("str0m goes on");
+        // An alert is an error of its DTLS; so is a handshake that cannot go on.
+        if rtc.handle_input(input).is_err() {
+            self.seen.lock().expect("nobody panicked").failed = true;
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.seen.lock().expect("nobody panicked").failed
     }
 
     fn note(&self, event: Event) {
