@@ -1,6 +1,6 @@
 //! Ways to the node: another address family, new paths in the middle of a call, a second resource.
 
-use roomlane_tests::node::NodeConfig;
+use roomlane_tests::node::{APP, NodeConfig};
 use roomlane_tests::sdes::Tokens;
 use serde_json::json;
 
@@ -76,4 +76,19 @@ fn a_screen_is_seen_beside_the_camera_of_the_same_person() {
     alice.act("leave", &json!({ "name": "screen" }));
     stage.until("the screen is gone", SOON, || (bob.tiles().len() == 1).then_some(()));
     bob.sees(1, SOON);
+}
+
+#[test]
+fn a_person_who_is_put_out_is_told_by_the_node_and_by_the_page() {
+    let Some(stage) = stage() else { return };
+    let (alice, bob) = call(&stage);
+    let ended = stage.node.roomlane(&["room", "end", &APP.to_string(), "demo"]);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    for (page, name) in [(&alice, "publish"), (&bob, "watch")] {
+        let (figures, _) = stage.until("the page knows", SOON, || {
+            let figures = page.figures(name);
+            (figures.0["state"] == "ended").then_some(figures)
+        });
+        assert_eq!(figures.0["why"], "The node has ended the call.", "{}", figures.0);
+    }
 }

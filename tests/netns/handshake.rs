@@ -222,6 +222,17 @@ fn whoever_races_with_a_hello_or_comes_before_ice_is_not_answered_and_hinders_no
 }
 
 #[test]
+fn whoever_is_put_out_hears_it_over_dtls() {
+    let Some((lab, node)) = node() else { return };
+    let mut call = Call::new(&lab, &node);
+    call.carries(50, &node);
+    let kicked = node.roomlane(&["room", "end", &roomlane_tests::node::APP.to_string(), "demo"]);
+    assert!(kicked.status.success(), "{}", String::from_utf8_lossy(&kicked.stderr));
+    let told = call.flow(SOON, |call| call.camera.is_closed && call.viewer.is_closed);
+    assert!(told, "{}", node.all_drops());
+}
+
+#[test]
 fn a_killed_control_daemon_ends_handshakes_under_way_but_no_call() {
     let Some((lab, node)) = node() else { return };
     let mut call = Call::new(&lab, &node);

@@ -1,6 +1,8 @@
 //! Browsers join by connectivity checks and handshakes.
 
-use proto::{Command, DropReason, Endpoint, Event, MediaKind, Path, Refusal, SessionId};
+use proto::{
+    CloseReason, Command, DropReason, Endpoint, Event, MediaKind, Path, Refusal, SessionId,
+};
 use roomlane_core::Duration;
 use roomlane_tests::ice::{IcePeer, credentials};
 use roomlane_tests::peer::{Publisher, Subscriber};
@@ -120,6 +122,27 @@ fn dtls_is_punted_from_validated_paths_and_injected_to_them() {
     assert_eq!(room.world.take_sent(), [(elsewhere, b"finished".to_vec())]);
     let counters = room.world.shards[0].counters();
     assert_eq!((counters.punted, counters.injected), (1, 2));
+    room.world.check();
+}
+
+#[test]
+fn a_closed_session_says_one_goodbye_to_a_peer_that_still_listens() {
+    let mut room = Room::connected();
+    let (talks, silent) = (room.publisher.session, room.subscriber.session);
+    let remote = room.publisher.remote;
+    let reason = CloseReason::Kicked;
+    room.world.command(0, &Command::CloseSession { session: talks, reason });
+    room.world.take_sent();
+    room.world.inject(talks, b"goodbye");
+    assert_eq!(room.world.take_sent(), [(remote, b"goodbye".to_vec())]);
+    room.world.inject(talks, b"and more");
+    assert_eq!(room.world.take_sent(), []);
+    // Whoever was silent for 30 s did not agree to anything any more (RFC 7675).
+    room.world.pass(Duration::from_s(31));
+    room.world.command(0, &Command::CloseSession { session: silent, reason });
+    room.world.take_sent();
+    room.world.inject(silent, b"goodbye");
+    assert_eq!(room.world.take_sent(), []);
     room.world.check();
 }
 

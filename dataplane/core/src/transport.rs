@@ -16,7 +16,7 @@ use crate::commands::profile;
 use crate::ice::Agent;
 use crate::limits::CONSENT;
 use crate::report::request_keyframe;
-use crate::session::{Keys, Session};
+use crate::session::{Keys, Session, State};
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::stage::dscp;
@@ -37,11 +37,19 @@ impl<P: Provider> Shard<P> {
         id: SessionId,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        let index = self.find(id).map_err(|_| DropReason::NoSession)?;
+        let index = id.slot();
+        let session = self.sessions.get_mut(index as usize).filter(|session| session.id == id);
+        let session = session.ok_or(DropReason::NoSession)?;
         let agent = self.agents[index as usize].as_ref().ok_or(DropReason::NotServed)?;
-        let session = &self.sessions[index as usize];
         let is_nominated = session.has_consent && !session.path.remote.is_unset();
-        let path = if is_nominated { session.path } else { agent.punt_path };
+        let path = match session.state {
+            // The goodbye of a session that was closed, to a peer that still listens: one.
+            State::Closed(_) if !std::mem::take(&mut session.has_consent) => {
+                return Err(DropReason::NoSession);
+            }
+            _ if is_nominated => session.path,
+            _ => agent.punt_path,
+        };
         if path.remote.is_unset() {
             return Err(DropReason::NoPath);
         }

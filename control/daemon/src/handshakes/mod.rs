@@ -11,7 +11,7 @@
 //!
 //! An association belongs to a session of the directory, and begins with a ClientHello from a path that
 //! the shard's ICE agent has validated. Its keys are ordered before the flight that lets the peer use
-//! them. It then stays, to repeat that flight and to hear the peer's goodbye, until its session ends.
+//! them. It then stays, to repeat that flight, to hear the peer's goodbye and to say ours when its session ends.
 //! After a restart of this process there are none: sessions that have keys go on without.
 
 pub mod identities;

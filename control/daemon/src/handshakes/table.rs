@@ -160,8 +160,12 @@ impl Table {
         }
     }
 
-    /// A session has ended.
+    /// A session has ended: its peer hears it at once, and not by the silence of checks.
     pub fn forget(&mut self, now: Instant, session: SessionId, outside: &mut impl Outside) {
+        if let Some(association) = self.association(session).filter(|one| one.is_done) {
+            association.handshake.close();
+            self.transmit(session, outside);
+        }
         self.give_up(now, session, End::Overtaken, outside);
         self.sessions.remove(&session);
     }

@@ -278,6 +278,19 @@ fn a_goodbye_ends_the_session_if_it_is_authentic() {
 }
 
 #[test]
+fn the_peer_of_a_session_that_ends_is_told() {
+    let (mut table, mut world, now) = (Table::default(), World::default(), Instant::now());
+    let mut caller = Caller::new(&mut world, 7, APP);
+    caller.call(&mut table, &mut world, now);
+    assert!(!caller.is_closed);
+    let from = world.acts.len();
+    table.forget(now, caller.session, &mut world);
+    caller.hear(&world, from);
+    assert!(caller.is_closed && table.is_empty());
+    assert_eq!(world.acts.len(), from + 1, "one datagram, once");
+}
+
+#[test]
 fn the_peer_of_a_session_that_just_ended_does_not_get_the_last_flight() {
     let (mut table, mut world, now) = (Table::default(), World::default(), Instant::now());
     let mut caller = Caller::new(&mut world, 7, APP);
