@@ -2,13 +2,10 @@
 //! the real programs in namespaces of their own.
 #![forbid(unsafe_code)]
 
+pub use roomlane_peers::{netns, node, peer, sdes, webrtc};
+
 pub mod bundle;
 pub mod ice;
 pub mod mem;
-pub mod netns;
-pub mod node;
-pub mod peer;
 pub mod rng;
-pub mod sdes;
-pub mod webrtc;
 pub mod world;

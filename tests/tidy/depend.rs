@@ -86,6 +86,12 @@ const RULES: &[Rule] = &[
         ANY,
     ),
     rule("roomlane-top", &["roomlane-proto", "roomlane-stats", "roomlane-config", "shm"], ANY),
+    // What tests and tools join a node with; the core is nothing to it.
+    rule(
+        "roomlane-peers",
+        &["roomlane-proto", "roomlane-dtls", "roomlane-wire", "roomlane-srtp", "roomlane-token"],
+        ANY,
+    ),
     // Tools and tests may see everything; nothing is built on them.
     rule("roomlane-perf", ANY, ANY),
     rule("roomlane-tests", ANY, ANY),

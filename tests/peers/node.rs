@@ -23,14 +23,18 @@ const HTTPS_PORT: u16 = 8443;
 /// The app of every node here.
 pub const APP: u32 = 1_400_000_001;
 
-/// Where the programs are: `ROOMLANE_BIN_DIR`, or the folder above the test's own executable.
-/// `None`, said loudly, when they were not built.
+/// Where the programs are: `ROOMLANE_BIN_DIR`, or the folder of this executable, or for a test's the one
+/// above it. `None`, said loudly, when they were not built.
 pub fn programs() -> Option<PathBuf> {
     let dir = match std::env::var_os("ROOMLANE_BIN_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => {
             let me = std::env::current_exe().expect("own path");
-            me.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned()
+            let mut dir = me.parent().expect("it is in a folder");
+            if dir.ends_with("deps") {
+                dir = dir.parent().expect("target/PROFILE/deps");
+            }
+            dir.to_owned()
         }
     };
     for name in ["roomlane", "roomlane-dataplane", "roomlane-control"] {

@@ -59,18 +59,26 @@ impl Browser {
         tokens: &Tokens,
         (announced, own): (&Identity, &Identity),
     ) -> Browser {
+        let answer = api.join(verb, tokens, &Browser::offer(announced, lines));
+        Browser::of(&answer, wire.open(), own)
+    }
+
+    /// What it asks with: one Opus section with `lines` in it.
+    pub fn offer(announced: &Identity, lines: &str) -> String {
         let print = announced.fingerprint();
-        let offer = format!(
+        format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:peer\r\n\
              a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:{print}\r\na=setup:actpass\r\n\
              a=mid:0\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n{lines}"
-        );
-        let answer = api.join(verb, tokens, &offer);
-        Browser::of(&answer, wire.open(), own)
+        )
     }
 
-    fn of(answer: &Answer, local: SocketAddr, own: &Identity) -> Browser {
+    /// One that was answered and will send from `local`.
+    ///
+    /// # Panics
+    /// When something is missing in the answer.
+    pub fn of(answer: &Answer, local: SocketAddr, own: &Identity) -> Browser {
         let value = |prefix: &str| {
             let line = answer.body.lines().find_map(|line| line.strip_prefix(prefix));
             line.map(str::trim)

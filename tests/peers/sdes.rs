@@ -43,6 +43,35 @@ pub struct Answer {
     pub body: String,
 }
 
+impl Answer {
+    /// From all that came until the connection was closed.
+    ///
+    /// # Panics
+    /// When it is no answer.
+    pub fn read(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let location = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
+        });
+        Answer {
+            status: status.unwrap_or_else(|| panic!("no HTTP answer: {text}")),
+            location: location.unwrap_or_default(),
+            body: body.to_owned(),
+        }
+    }
+}
+
+/// A request with an SDP body; the connection is to be closed behind its answer.
+pub fn request(method: &str, path: &str, bearer: &str, body: &str) -> String {
+    let len = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Authorization: {bearer}\r\nContent-Type: application/sdp\r\nContent-Length: {len}\r\n\r\n{body}"
+    )
+}
+
 /// Tokens of one user for one room.
 #[derive(Debug, Clone)]
 pub struct Tokens {
@@ -70,6 +99,16 @@ impl Api {
         Api { socket: socket.to_owned(), app, secret: secret.to_owned() }
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where joins by `verb`, `whip` or `whep`, are posted.
+    pub fn path(&self, verb: &str, room: &str) -> String {
+        format!("/{verb}/{}/{room}", self.app)
+    }
+
     /// `Bearer <UserSig>.<PrivateMapKey>`.
     pub fn bearer(&self, tokens: &Tokens) -> String {
         let (sig, key) = self.tokens(tokens);
@@ -93,31 +132,17 @@ impl Api {
     pub fn request(&self, method: &str, path: &str, bearer: &str, body: &str) -> Answer {
         let mut stream = UnixStream::connect(&self.socket).expect("signalling listens");
         stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Authorization: {bearer}\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
+        let whole = request(method, path, bearer, body);
         // A refusal may come, and the connection end, before the content was read.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+        let _ = stream.write_all(whole.as_bytes());
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("signalling answers");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let location = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("location").then(|| value.trim().to_owned())
-        });
-        Answer {
-            status: status.unwrap_or_else(|| panic!("no HTTP answer: {text}")),
-            location: location.unwrap_or_default(),
-            body: body.to_owned(),
-        }
+        Answer::read(&text)
     }
 
     /// Joins by `verb`, `whip` or `whep`, and must succeed.
     pub fn join(&self, verb: &str, tokens: &Tokens, offer: &str) -> Answer {
-        let path = format!("/{verb}/{}/{}", self.app, tokens.room);
+        let path = self.path(verb, &tokens.room);
         let answer = self.request("POST", &path, &self.bearer(tokens), offer);
         assert_eq!(answer.status, 201, "{verb} {}: {}", tokens.user, answer.body);
         answer

@@ -19,7 +19,8 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    pub(crate) fn bytes(&self) -> [u8; 20] {
+    /// What a payload begins with.
+    pub fn bytes(&self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..8].copy_from_slice(&self.room.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.publication.to_be_bytes());
@@ -45,7 +46,8 @@ pub fn key(profile: Profile, number: u64) -> KeyMaterial {
     KeyMaterial { bytes: List::from_slice(&bytes).expect("fits") }
 }
 
-pub(crate) fn master(profile: Profile, key: &KeyMaterial) -> MasterKey {
+/// The master key that `key` is, for a profile of its length.
+pub fn master(profile: Profile, key: &KeyMaterial) -> MasterKey {
     MasterKey::new(profile, &key.bytes).expect("length of the profile")
 }
 
@@ -173,7 +175,7 @@ impl Publisher {
 }
 
 /// Opens an RTCP compound, as either end does.
-pub(crate) fn open_rtcp(inbound: &Inbound<RingProvider>, packet: &[u8]) -> Option<Vec<u8>> {
+pub fn open_rtcp(inbound: &Inbound<RingProvider>, packet: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = packet.to_vec();
     let (len, _) = srtp::Provider::open_rtcp(&RingProvider::new(), inbound, &mut bytes).ok()?;
     bytes.truncate(len);
@@ -181,11 +183,7 @@ pub(crate) fn open_rtcp(inbound: &Inbound<RingProvider>, packet: &[u8]) -> Optio
 }
 
 /// Seals an RTCP compound at the next index, as either end does.
-pub(crate) fn seal_rtcp(
-    outbound: &Outbound<RingProvider>,
-    next: &mut u32,
-    compound: &[u8],
-) -> Vec<u8> {
+pub fn seal_rtcp(outbound: &Outbound<RingProvider>, next: &mut u32, compound: &[u8]) -> Vec<u8> {
     let mut out = compound.to_vec();
     out.resize(compound.len() + outbound.profile().rtcp_overhead(), 0);
     let index = EgressRtcpIndex::new(RtcpIndex::new(*next).expect("31 bits"));
