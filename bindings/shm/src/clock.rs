@@ -1,4 +1,4 @@
-//! The two clocks of a node and the cycle counter of its core.
+//! The clocks of a node and the cycle counter of its core.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,6 +19,13 @@ pub fn monotonic_ns() -> u64 {
 #[must_use]
 pub fn unix_ns() -> u64 {
     now_ns(ClockId::Realtime)
+}
+
+/// Nanoseconds that the calling thread has run on a core, the kernel's work for it included. Always a
+/// system call.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    now_ns(ClockId::ThreadCPUTime)
 }
 
 /// The core's cycle counter: for measuring stages, not for telling the time. Nanoseconds where the
@@ -45,6 +52,8 @@ mod tests {
     fn clocks_go_forward_and_know_the_century() {
         let (a, b) = (monotonic_ns(), monotonic_ns());
         assert!(b >= a);
+        let (a, b) = (thread_cpu_ns(), thread_cpu_ns());
+        assert!(0 < a && a <= b);
         let (c, d) = (cycles(), cycles());
         assert!(d >= c);
         let year_2024_ns = 1_704_067_200_000_000_000;

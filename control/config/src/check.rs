@@ -239,7 +239,8 @@ fn workers(c: &mut Checker<'_>, raw: &RawWorkers) -> Workers {
             "user, or user and group",
         );
     }
-    Workers { cores, poll, user, group }
+    let time_turns = raw.time_turns.unwrap_or_default();
+    Workers { cores, poll, time_turns, user, group }
 }
 
 fn limits(c: &mut Checker<'_>, raw: &RawLimits) -> Limits {

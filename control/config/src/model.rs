@@ -162,6 +162,8 @@ pub struct Workers {
     pub cores: Vec<u16>,
     /// What a worker without work does.
     pub poll: Poll,
+    /// Each turn's CPU time is counted, at the price of two system calls.
+    pub time_turns: bool,
     /// The data plane becomes this user once its devices are open.
     pub user: Option<String>,
     /// The data plane becomes this group; the user's own when it is not set.

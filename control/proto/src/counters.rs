@@ -12,6 +12,36 @@ pub const STAGES: [&str; 9] =
 /// microseconds (and not less than half of it); the last takes the rest.
 pub const LATENCY_BUCKETS: usize = 24;
 
+/// Buckets of the histogram of turns' CPU time: see [`turn_cpu_bucket`].
+pub const TURN_CPU_BUCKETS: usize = 208;
+/// Parts of an octave of it, and of its first microsecond: two neighbours differ by a sixteenth.
+const TURN_CPU_PARTS: u64 = 16;
+/// Below so many nanoseconds buckets are of one size.
+const TURN_CPU_LINEAR_NS: u64 = 1024;
+
+/// The bucket of a turn that took `span_ns` of its thread's CPU time. The last takes the rest, from
+/// 4.2 ms on.
+pub const fn turn_cpu_bucket(span_ns: u64) -> usize {
+    if span_ns < TURN_CPU_LINEAR_NS {
+        return (span_ns * TURN_CPU_PARTS / TURN_CPU_LINEAR_NS) as usize;
+    }
+    let octave = span_ns.ilog2() - TURN_CPU_LINEAR_NS.ilog2();
+    // The bits behind the leading one.
+    let part = (span_ns >> (span_ns.ilog2() - TURN_CPU_PARTS.ilog2())) % TURN_CPU_PARTS;
+    let bucket = (1 + octave as u64) * TURN_CPU_PARTS + part;
+    if bucket < TURN_CPU_BUCKETS as u64 { bucket as usize } else { TURN_CPU_BUCKETS - 1 }
+}
+
+/// Turns of that bucket took less than so many nanoseconds.
+pub const fn turn_cpu_bound_ns(bucket: usize) -> u64 {
+    let next = bucket as u64 + 1;
+    let (octaves, part) = (next / TURN_CPU_PARTS, next % TURN_CPU_PARTS);
+    if octaves == 0 {
+        return part * TURN_CPU_LINEAR_NS / TURN_CPU_PARTS;
+    }
+    (TURN_CPU_PARTS + part) * (TURN_CPU_LINEAR_NS / TURN_CPU_PARTS) << (octaves - 1)
+}
+
 /// Calls, packets and sampled cycles of one stage (as VPP's `show runtime`).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -154,6 +184,9 @@ pub struct WorkerCounters {
     pub port_answered: u64,
     /// Turns with work, by duration (see [`LATENCY_BUCKETS`]).
     pub turn_latency: [u64; LATENCY_BUCKETS],
+    /// Turns with work, by the CPU time their thread took (see [`turn_cpu_bucket`]); zeros unless
+    /// `workers.time_turns` is set.
+    pub turn_cpu: [u64; TURN_CPU_BUCKETS],
     /// Packets dropped below UDP or on the way out, by reason.
     pub port_drops: [u64; DropReason::COUNT],
 }
@@ -161,5 +194,23 @@ pub struct WorkerCounters {
 impl Default for WorkerCounters {
     fn default() -> Self {
         zerocopy::FromZeros::new_zeroed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turns_cpu_time_lies_between_the_bounds_of_its_bucket_and_they_are_near() {
+        for ns in (0..5000).chain((5000..4_000_000).step_by(777)) {
+            let bucket = turn_cpu_bucket(ns);
+            let above = turn_cpu_bound_ns(bucket);
+            let least = if bucket == 0 { 0 } else { turn_cpu_bound_ns(bucket - 1) };
+            assert!((least..above).contains(&ns), "{ns}: {least} to {above}");
+            assert!(above - least <= (least / 16).max(64), "{ns}: {least} to {above}");
+        }
+        assert_eq!(turn_cpu_bucket(4_194_303), TURN_CPU_BUCKETS - 1);
+        assert_eq!(turn_cpu_bucket(u64::MAX), TURN_CPU_BUCKETS - 1);
     }
 }

@@ -77,6 +77,7 @@ pub struct Seat {
     mailbox: Mailbox,
     wake: Option<WakeUp>,
     poll: Poll,
+    time_turns: bool,
     common: Common,
 }
 
@@ -160,6 +161,7 @@ impl Seat {
             publisher: Some(Publisher::new(cells, rooms_max, sessions_max)),
             link: Some(self.common.link),
             poll: self.poll,
+            time_turns: self.time_turns,
             core: self.core,
             io_worker: self.io_worker,
         };
@@ -196,6 +198,7 @@ fn seats(
                 config::Poll::Busy => Poll::Busy,
                 config::Poll::Adaptive => Poll::Adaptive,
             },
+            time_turns: config.workers.time_turns,
             common: common.clone(),
         });
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use port::Port;
-use proto::counters::{LATENCY_BUCKETS, ShardCounters, WorkerCounters};
+use proto::counters::{LATENCY_BUCKETS, ShardCounters, WorkerCounters, turn_cpu_bucket};
 use proto::snapshot::{RoomRow, SessionRow};
 use proto::{Command, punt};
 use roomlane_core::{Burst, Instant, Now, Shard, ShardConfig};
@@ -69,6 +69,8 @@ pub struct WorkerParts<P: Port, C: Provider> {
     pub link: Option<Arc<LinkHandle>>,
     /// Whether it sleeps.
     pub poll: Poll,
+    /// Whether it counts the CPU time of turns with work.
+    pub time_turns: bool,
     /// The core it was pinned to.
     pub core: Option<usize>,
     /// Which worker does its I/O: its own index, unless it shares a device with one queue.
@@ -95,6 +97,7 @@ pub struct Worker<P: Port, C: Provider> {
     publisher: Option<Publisher>,
     link: Option<Arc<LinkHandle>>,
     idle: Idle,
+    time_turns: bool,
     counters: WorkerCounters,
     before: Before,
     turn_began_ns: u64,
@@ -120,6 +123,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
             publisher: parts.publisher,
             link: parts.link,
             idle: Idle::new(parts.poll),
+            time_turns: parts.time_turns,
             counters,
             before: Before::Idle,
             turn_began_ns: now.mono.0,
@@ -143,9 +147,27 @@ impl<P: Port, C: Provider> Worker<P, C> {
         self.publish(shm::clock::monotonic_ns(), true);
     }
 
-    /// One turn; whether there was anything to do. A panic in the shard ends the shard, not the worker.
+    /// One turn; whether there was anything to do.
     pub fn turn(&mut self, now: Now) -> bool {
         self.account(now.mono);
+        if self.time_turns { self.timed_turn(now) } else { self.guarded_turn(now) }
+    }
+
+    /// Out of line: the loop of a node without measurements has a branch for it and nothing else.
+    #[cold]
+    #[inline(never)]
+    fn timed_turn(&mut self, now: Now) -> bool {
+        let began_ns = shm::clock::thread_cpu_ns();
+        let worked = self.guarded_turn(now);
+        if worked {
+            let span_ns = shm::clock::thread_cpu_ns() - began_ns;
+            self.counters.turn_cpu[turn_cpu_bucket(span_ns)] += 1;
+        }
+        worked
+    }
+
+    /// A panic in the shard ends the shard, not the worker.
+    fn guarded_turn(&mut self, now: Now) -> bool {
         // The shard is thrown away after a panic, so that nobody sees what it left half done.
         match catch_unwind(AssertUnwindSafe(|| self.work(now))) {
             Ok(worked) => worked,

@@ -250,3 +250,18 @@ fn one_queue_serves_two_shards() {
     assert_eq!(second.shard().counters().forwarded, 40);
     assert_eq!(second.counters().io_worker, 0);
 }
+
+#[test]
+fn only_a_worker_that_is_told_to_counts_the_cpu_time_of_turns_with_work() {
+    for time_turns in [false, true] {
+        let (port, mut peers) = port::sim::pair(sim(NODE), sim(PEERS));
+        let mut worker = Worker::new(WorkerParts { time_turns, ..parts(port, 0) }, at_ms(0));
+        for ms in 1..=20 {
+            send(&mut peers, at_ms(ms), PUBLISHER, LOCAL, &[0x80; 40]);
+            assert!(worker.turn(at_ms(ms)) && !worker.turn(at_ms(ms)));
+        }
+        let counted = worker.counters().turn_cpu.iter().sum::<u64>();
+        assert_eq!(counted, if time_turns { 20 } else { 0 });
+        assert_eq!(worker.counters().turn_cpu[0], 0, "no turn takes no time");
+    }
+}

@@ -1,5 +1,6 @@
 //! `roomlane show worker`: per core, what the loop does.
 
+use proto::counters::turn_cpu_bound_ns;
 use serde_json::{Value, json};
 
 use super::{STALE_NS, Scene, Shown, members, shard_of};
@@ -64,7 +65,14 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             "bufs_in_use": worker.bufs_in_use, "bufs_total": worker.bufs_total,
             "restarts": worker.restarts, "heartbeat_age_ms": beat_ms,
             "turn_latency_us_log2": worker.turn_latency.to_vec(),
+            // Pairs of a bound and how many turns stayed below it, but not below the pair's before.
+            "turn_cpu_ns": turns(&worker.turn_cpu),
         }));
     }
     Ok(Shown { tables: vec![table], json: members(json!({ "workers": list })) })
+}
+
+fn turns(turn_cpu: &[u64]) -> Vec<(u64, u64)> {
+    let counted = turn_cpu.iter().enumerate().filter(|(_, count)| **count > 0);
+    counted.map(|(bucket, count)| (turn_cpu_bound_ns(bucket), *count)).collect()
 }

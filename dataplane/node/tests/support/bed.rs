@@ -54,6 +54,7 @@ pub fn parts<P: Port>(port: P, id: u8) -> WorkerParts<P, RingProvider> {
         publisher: None,
         link: None,
         poll: Poll::Busy,
+        time_turns: false,
         core: None,
         io_worker: usize::from(id),
     }
