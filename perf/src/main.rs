@@ -1,4 +1,5 @@
-//! `roomlane-perf`: measures the shard core, its memory, a DPDK memory port and a node at rest.
+//! `roomlane-perf`: measures the shard core, its memory, a DPDK memory port, and a node at rest and while peers
+//! join.
 //!
 //! Data goes to standard output (a table, or one JSON object with `--json`), progress to standard
 //! error. Each figure stands beside what it is compared with in the same run, and beside the machine,
@@ -10,6 +11,7 @@ mod bed;
 mod fanout;
 mod floor;
 mod idle;
+mod joins;
 mod machine;
 mod memory;
 mod report;
@@ -52,6 +54,9 @@ enum What {
     Memory(memory::Options),
     /// CPU time of an idle node: starts `roomlane-dataplane` on a UDP port.
     Idle(idle::Options),
+    /// WebRTC sessions join a running node while others exchange media: starts the real programs in
+    /// namespaces, with signalling over HTTP, connectivity checks and DTLS handshakes.
+    Joins(joins::Options),
     /// The shard behind a DPDK memory port (net_ring), beside the same port without the core.
     Dpdk(ring::Options),
     /// Whether refusals tell by their duration how much of a forged tag was right.
@@ -87,6 +92,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Alloc(options) => alloc::run(options)?,
         What::Memory(options) => memory::run(options)?,
         What::Idle(options) => idle::run(options)?,
+        What::Joins(options) => joins::run(options)?,
         What::Dpdk(options) => ring::run(options)?,
         What::Timing(options) => timing::run(options)?,
     };

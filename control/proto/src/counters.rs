@@ -39,7 +39,7 @@ pub const fn turn_cpu_bound_ns(bucket: usize) -> u64 {
     if octaves == 0 {
         return part * TURN_CPU_LINEAR_NS / TURN_CPU_PARTS;
     }
-    (TURN_CPU_PARTS + part) * (TURN_CPU_LINEAR_NS / TURN_CPU_PARTS) << (octaves - 1)
+    ((TURN_CPU_PARTS + part) * (TURN_CPU_LINEAR_NS / TURN_CPU_PARTS)) << (octaves - 1)
 }
 
 /// Calls, packets and sampled cycles of one stage (as VPP's `show runtime`).
