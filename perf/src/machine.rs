@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 /// Cores that others may use before a run counts as noisy.
@@ -105,6 +106,32 @@ pub fn pin(cpu: usize) -> Result<()> {
     anyhow::ensure!(cpu < CpuSet::MAX_CPU, "there is no CPU {cpu}");
     set.set(cpu);
     sched_setaffinity(None, &set).with_context(|| format!("CPU {cpu} is not to be had"))
+}
+
+/// Keeps this thread, and those it starts, and all threads of `processes` that are not on `cpu` alone, off
+/// that CPU.
+///
+/// # Errors
+/// There is no other CPU, or a process is not ours.
+pub fn leave_alone(cpu: usize, processes: &[i32]) -> Result<()> {
+    let all = sched_getaffinity(None).context("the CPUs of this process")?;
+    anyhow::ensure!(cpu < CpuSet::MAX_CPU && all.is_set(cpu), "there is no CPU {cpu}");
+    let mut others = all;
+    others.unset(cpu);
+    anyhow::ensure!(others.count() > 0, "there is no CPU besides {cpu}");
+    sched_setaffinity(None, &others).context("this thread's CPUs")?;
+    for process in processes {
+        for task in fs::read_dir(format!("/proc/{process}/task")).context("a process's threads")? {
+            let name = task.context("a process's threads")?.file_name();
+            let thread = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            let thread = thread.context("a thread's number")?;
+            let now = sched_getaffinity(Some(thread)).context("a thread's CPUs")?;
+            if !(now.is_set(cpu) && now.count() == 1) {
+                sched_setaffinity(Some(thread), &others).context("a thread's CPUs")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Nanoseconds that this thread was ready to run and did not run; `None` where the kernel does not

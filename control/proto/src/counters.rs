@@ -187,6 +187,9 @@ pub struct WorkerCounters {
     /// Turns with work, by the CPU time their thread took (see [`turn_cpu_bucket`]); zeros unless
     /// `workers.time_turns` is set.
     pub turn_cpu: [u64; TURN_CPU_BUCKETS],
+    /// Those of them that carried out a command or took a datagram to or from the control plane: what
+    /// joins, changes and handshakes bring.
+    pub turn_cpu_control: [u64; TURN_CPU_BUCKETS],
     /// Packets dropped below UDP or on the way out, by reason.
     pub port_drops: [u64; DropReason::COUNT],
 }

@@ -157,11 +157,18 @@ impl<P: Port, C: Provider> Worker<P, C> {
     #[cold]
     #[inline(never)]
     fn timed_turn(&mut self, now: Now) -> bool {
+        let of_control = |counters: &ShardCounters| {
+            counters.commands + counters.commands_refused + counters.injected + counters.punted
+        };
+        let before = of_control(self.shard.counters());
         let began_ns = shm::clock::thread_cpu_ns();
         let worked = self.guarded_turn(now);
         if worked {
             let span_ns = shm::clock::thread_cpu_ns() - began_ns;
-            self.counters.turn_cpu[turn_cpu_bucket(span_ns)] += 1;
+            let bucket = turn_cpu_bucket(span_ns);
+            self.counters.turn_cpu[bucket] += 1;
+            let is_of_control = of_control(self.shard.counters()) != before;
+            self.counters.turn_cpu_control[bucket] += u64::from(is_of_control);
         }
         worked
     }

@@ -32,6 +32,7 @@ fn commands_come_down_media_goes_through_and_events_come_up() {
         mailbox: mailboxes.pop(),
         publisher: Some(Publisher::new(cells, 4, 8)),
         ledger: control.regions.ledger(0).expect("ledger"),
+        time_turns: true,
         ..parts(port, 0)
     };
     let mut worker = Worker::new(parts, at_ms(0));
@@ -39,6 +40,8 @@ fn commands_come_down_media_goes_through_and_events_come_up() {
     control.tell(&open_publisher(0, LOCAL, PUBLISHER));
     control.tell(&open_viewer(1, LOCAL, VIEWER));
     assert!(worker.turn(at_ms(1)), "commands are work");
+    let of_control = worker.counters().turn_cpu_control.iter().sum::<u64>();
+    assert_eq!(of_control, 1, "and the control plane's");
     let opened = |event: &Event| matches!(event, Event::Opened { .. });
     assert_eq!(control.hear().iter().filter(|event| opened(event)).count(), 2);
     assert!(!worker.turn(at_ms(2)), "nothing to do");
@@ -263,5 +266,6 @@ fn only_a_worker_that_is_told_to_counts_the_cpu_time_of_turns_with_work() {
         let counted = worker.counters().turn_cpu.iter().sum::<u64>();
         assert_eq!(counted, if time_turns { 20 } else { 0 });
         assert_eq!(worker.counters().turn_cpu[0], 0, "no turn takes no time");
+        assert_eq!(worker.counters().turn_cpu_control.iter().sum::<u64>(), 0);
     }
 }

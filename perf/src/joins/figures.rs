@@ -35,6 +35,8 @@ pub fn report(options: &Options, found: &Found, tallies: &[Tally]) -> Report {
     for percent in [50.0, 99.0, 99.9] {
         turns(&mut report, found, percent);
     }
+    long_turns(&mut report, found);
+    same_windows(&mut report, found);
     report
 }
 
@@ -68,7 +70,7 @@ fn turns(report: &mut Report, found: &Found, percent: f64) {
     ] {
         report.push(
             Figure::new(format!("turn_cpu_p{percent}_{kind}"), value, "us")
-                .note(format!("median of {} windows, {count} turns", windows.len()))
+                .note(spread(windows, count))
                 .detail(json!({ "windows_us": windows, "turns": count })),
         );
     }
@@ -76,6 +78,49 @@ fn turns(report: &mut Report, found: &Found, percent: f64) {
     report.push(
         Figure::new(format!("turn_cpu_p{percent}_ratio"), with / without, "x").at_most(bound),
     );
+}
+
+/// Within the windows with joins, where whatever else disturbs is the same: turns that did something for
+/// the control plane, and the others.
+fn same_windows(report: &mut Report, found: &Found) {
+    let rest: Vec<_> =
+        found.joins.iter().zip(&found.control).map(|(all, of)| all.since(of)).collect();
+    for (kind, windows) in [("control", &found.control), ("other", &rest)] {
+        let count = windows.iter().map(Turns::count).sum::<u64>();
+        for percent in [50.0, 99.0, 99.9] {
+            let us: Vec<f64> = windows.iter().map(|turns| turns.percentile_us(percent)).collect();
+            report.push(
+                Figure::new(format!("{kind}_turn_cpu_p{percent}_us"), median(&us), "us")
+                    .note(spread(&us, count))
+                    .detail(json!({ "windows_us": us, "turns": count })),
+            );
+        }
+    }
+}
+
+/// What a median stands for.
+fn spread(windows: &[f64], count: u64) -> String {
+    let least = windows.iter().copied().fold(f64::NAN, f64::min);
+    let most = windows.iter().copied().fold(f64::NAN, f64::max);
+    let len = windows.len();
+    format!("median of {len} windows ({least:.0} to {most:.0}), {count} turns")
+}
+
+/// Turns that took as long as the longest thousandth does without joins: joins bring short turns of
+/// their own, which make any percentile smaller, but not this number.
+fn long_turns(report: &mut Report, found: &Found) {
+    let all: Vec<f64> = found.quiet.iter().map(|turns| turns.percentile_us(99.9)).collect();
+    let long_us = median(&all);
+    for (kind, windows) in [("without", &found.quiet), ("with", &found.joins)] {
+        let counts: Vec<f64> =
+            windows.iter().map(|turns| turns.longer_than_us(long_us) as f64).collect();
+        let mean = counts.iter().sum::<f64>() / counts.len() as f64;
+        report.push(
+            Figure::new(format!("long_turns_per_window_{kind}"), mean, "")
+                .note(format!("of {long_us:.0} us and more"))
+                .detail(json!({ "windows": counts })),
+        );
+    }
 }
 
 /// The middle one, or the mean of the two.

@@ -23,6 +23,7 @@ use roomlane_peers::node::{Node, NodeConfig};
 use roomlane_peers::sdes::Api;
 use roomlane_peers::webrtc::identity;
 
+use crate::machine::leave_alone;
 use crate::report::Report;
 use crowd::Crowd;
 use peer::{PACKET_TIME, Peer, Plan, Tally, Times};
@@ -44,6 +45,12 @@ pub struct Options {
     /// The node's port: a DPDK device, or `uring` or `udp`.
     #[arg(long, default_value = "net_af_packet0,iface=media0")]
     port: String,
+    /// The worker's core: it stays there, and everything else of this run stays away from it.
+    #[arg(long, value_name = "CPU")]
+    core: Option<usize>,
+    /// Whether the worker polls when nothing comes: `adaptive` or `busy`.
+    #[arg(long, default_value = "adaptive", value_parser = ["adaptive", "busy"])]
+    poll: String,
     /// Sessions that join in a round; half of them publish.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=1000))]
     sessions: u32,
@@ -78,13 +85,18 @@ fn measure(options: &Options) -> Result<Report> {
     if !options.port.starts_with("net_") {
         lab.kernel_owns_the_nodes_end();
     }
+    let cores = options.core.map(|core| format!("cores = [{core}]\n")).unwrap_or_default();
     let config = NodeConfig {
-        workers: "time_turns = true\n".to_owned(),
+        workers: format!("time_turns = true\npoll = \"{}\"\n{cores}", options.poll),
         more: "[limits]\nsource_joins_per_s = 1000000\n".to_owned(),
         ..NodeConfig::port(&options.port)
     };
     let node = Node::start(&lab.node, &config).context("the programs are not built")?;
     let node = node.map_err(|why| anyhow!("the node did not start: {why}"))?;
+    if let Some(core) = options.core {
+        let pid = |name| node.pid(name).with_context(|| format!("{name} does not run"));
+        leave_alone(core, &[pid("roomlane-control")?, pid("roomlane-dataplane")?])?;
+    }
     let (api, own, stop) = (node.api(), identity(), AtomicBool::new(false));
     lab.peers.within(|| {
         let mut scene = Scene::new(options, &node, &api, &own)?;
@@ -154,6 +166,8 @@ struct Found {
     spans_s: Vec<f64>,
     quiet: Vec<Turns>,
     joins: Vec<Turns>,
+    /// Those of `joins` that did something for the control plane.
+    control: Vec<Turns>,
 }
 
 impl<'a> Scene<'a> {
@@ -234,9 +248,9 @@ impl<'a> Scene<'a> {
         let window = Duration::from_secs(self.options.seconds.into());
         for round in 0..self.options.rounds {
             self.rest(SETTLE)?;
-            let before = self.turns()?;
+            let (before, _) = self.turns()?;
             self.rest(window)?;
-            found.quiet.push(self.turns()?.since(&before));
+            found.quiet.push(self.turns()?.0.since(&before));
             let numbers = self.round(window, &mut found)?;
             let joins = found.joins.last().map_or(f64::NAN, |turns| turns.percentile_us(99.9));
             let quiet = found.quiet.last().map_or(f64::NAN, |turns| turns.percentile_us(99.9));
@@ -270,7 +284,9 @@ impl<'a> Scene<'a> {
         found.spans_s.push(self.join(plans, gap, has_media)?);
         // Both windows are equally long.
         self.rest(window.saturating_sub(began.elapsed()))?;
-        found.joins.push(self.turns()?.since(&before));
+        let (all, control) = self.turns()?;
+        found.joins.push(all.since(&before.0));
+        found.control.push(control.since(&before.1));
         let times = |numbers: &[u32]| {
             numbers.iter().map(|number| self.crowd.peers[number].times).collect::<Vec<_>>()
         };
@@ -283,9 +299,10 @@ impl<'a> Scene<'a> {
         self.crowd.until(time, |_| Ok(false)).map(|_| ())
     }
 
-    /// What the workers have counted.
-    fn turns(&self) -> Result<Turns> {
-        Turns::read(&self.node.show("worker"))
+    /// What the workers have counted: all turns, and those that did something for the control plane.
+    fn turns(&self) -> Result<(Turns, Turns)> {
+        let shown = self.node.show("worker");
+        Ok((Turns::read(&shown, "turn_cpu_ns")?, Turns::read(&shown, "turn_cpu_control_ns")?))
     }
 }
 

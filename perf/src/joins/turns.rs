@@ -11,14 +11,14 @@ use serde_json::Value;
 pub struct Turns(BTreeMap<u64, u64>);
 
 impl Turns {
-    /// From what the command says.
+    /// From what the command says, under `key`.
     ///
     /// # Errors
     /// It says something else.
-    pub fn read(shown: &Value) -> Result<Turns> {
+    pub fn read(shown: &Value, key: &str) -> Result<Turns> {
         let mut turns = Turns::default();
         for worker in shown["workers"].as_array().context("no workers are shown")? {
-            for pair in worker["turn_cpu_ns"].as_array().context("no turns are shown")? {
+            for pair in worker[key].as_array().context("no turns are shown")? {
                 let number = |at: usize| pair[at].as_u64().context("a number of turns");
                 *turns.0.entry(number(0)?).or_insert(0) += number(1)?;
             }
@@ -37,6 +37,12 @@ impl Turns {
     /// How many.
     pub fn count(&self) -> u64 {
         self.0.values().sum()
+    }
+
+    /// How many took `us` microseconds or more, to the next bound of a bucket.
+    pub fn longer_than_us(&self, us: f64) -> u64 {
+        let is_long = |bound: &u64| *bound as f64 > us * 1000.0;
+        self.0.iter().filter(|(bound, _)| is_long(bound)).map(|(_, count)| count).sum()
     }
 
     /// The time, in microseconds, that so many percent of the turns stayed below; within a bucket, turns
@@ -79,11 +85,13 @@ mod tests {
             let found = turns.percentile_us(percent);
             assert!((found / us - 1.0_f64).abs() < 0.04, "{percent}: {found}");
         }
+        let long = turns.longer_than_us(900.0);
+        assert!((1000..=1250).contains(&long), "{long}");
         assert!(Turns::default().percentile_us(99.9).is_nan());
         let shown = serde_json::json!({ "workers": [
             { "turn_cpu_ns": [[1088, 3], [2048, 1]] }, { "turn_cpu_ns": [[1088, 4]] },
         ] });
-        assert_eq!(Turns::read(&shown).unwrap().count(), 8);
-        assert!(Turns::read(&serde_json::json!({ "workers": [{}] })).is_err());
+        assert_eq!(Turns::read(&shown, "turn_cpu_ns").unwrap().count(), 8);
+        assert!(Turns::read(&shown, "turn_cpu_control_ns").is_err());
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             "turn_latency_us_log2": worker.turn_latency.to_vec(),
             // Pairs of a bound and how many turns stayed below it, but not below the pair's before.
             "turn_cpu_ns": turns(&worker.turn_cpu),
+            "turn_cpu_control_ns": turns(&worker.turn_cpu_control),
         }));
     }
     Ok(Shown { tables: vec![table], json: members(json!({ "workers": list })) })
