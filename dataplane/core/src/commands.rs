@@ -18,7 +18,7 @@ use crate::munger::{Munger, RepairCounter};
 use crate::policer::Bucket;
 use crate::publication::Publication;
 use crate::room::{App, Links, Room};
-use crate::session::{RtcpSource, Session, Slot, State};
+use crate::session::{Session, Slot, State};
 use crate::shard::{Resync, Shard};
 use crate::slab::NONE;
 use crate::transport::open_keys;
@@ -352,7 +352,13 @@ impl<P: Provider> Shard<P> {
         let mut slot = Slot {
             session,
             position: position as u8,
-            spec: *spec,
+            ssrc: spec.ssrc,
+            kind: spec.kind,
+            rtx_ssrc: spec.rtx_ssrc,
+            publisher: spec.publisher,
+            codecs: spec.codecs,
+            extensions: spec.extensions,
+            mid: spec.mid,
             munger,
             ceiling,
             gate: if ceiling == 0 { Gate::Keyframe } else { Gate::AtOnce },
@@ -518,12 +524,12 @@ fn new_session(now: Now, open: &OpenSession, room: u32, app: u32) -> Session {
 fn resume_rtcp<I: Io>(io: &I, index: u32, session: &mut Session) {
     session.rtcp_next = io.ledger_load(index, ledger::RTCP_CEILING) as u32;
     session.rtcp_ceiling = session.rtcp_next;
-    for (source, place) in session.rtcp_sources.iter_mut().enumerate() {
+    for source in 0..ledger::RTCP_SOURCES {
         let word = io.ledger_load(index, ledger::RTCP_INGRESS + source);
         let next = word as u32;
         if let Some(highest) = next.checked_sub(1).and_then(RtcpIndex::new) {
-            let window = RtcpReplayWindow::resume(highest);
-            *place = RtcpSource { ssrc: Some((word >> 32) as u32), window };
+            session.rtcp_sources[source] = (word >> 32) as u32;
+            session.rtcp_windows[source] = RtcpReplayWindow::resume(highest);
         }
     }
 }

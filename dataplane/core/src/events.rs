@@ -79,13 +79,12 @@ impl<P: Provider> Shard<P> {
         }
         let index = *session.slots.get(part - session.publications.len())?;
         let slot = &self.slots[index];
-        let spec = &slot.spec;
         Some(Event::SlotOpen {
             session: id,
             slot: slot.position,
-            mid: spec.mid,
-            kind: spec.kind,
-            ssrcs: (spec.ssrc, spec.rtx_ssrc),
+            mid: slot.mid,
+            kind: slot.kind,
+            ssrcs: (slot.ssrc, slot.rtx_ssrc),
             state: self.slot_state(index),
         })
     }

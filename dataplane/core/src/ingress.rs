@@ -27,31 +27,29 @@ pub struct Role {
     pub is_repair: bool,
 }
 
-/// One SSRC that a session sends with.
+/// One SSRC that a session sends with. The order is that of use: with the places in the replay window that a
+/// packet does not touch at the end.
 #[derive(Debug, Clone)]
+#[repr(C, align(64))]
 pub struct Ingress {
     /// Index of its session.
     pub session: u32,
     /// Index of its publication.
     pub publication: u32,
-    /// Its place in the session's list, and in the ledger.
-    pub position: u8,
-    /// What it carries.
-    pub role: Role,
     /// Its synchronisation source.
     pub ssrc: u32,
-    /// ROC and replay state.
-    pub window: ReplayWindow,
     /// Failed authentications before the first success, for the first guess of the ROC.
     pub first_failures: u32,
-    /// Where its pictures begin.
-    pub frames: Frames,
-    /// How it flows.
-    pub rhythm: Rhythm,
     /// RFC 3550 statistics.
     pub reception: Reception,
+    /// How it flows.
+    pub rhythm: Rhythm,
     /// What is missing of it.
     pub nack: NackStream,
+    /// ROC and replay state.
+    pub window: ReplayWindow,
+    /// Where its pictures begin.
+    pub frames: Frames,
     /// The last sender report: NTP time on the node's clock, and RTP timestamp. Zero before the first.
     pub report: (u64, u32),
     /// Middle 32 bits of the publisher's NTP time in it, and when it arrived.
@@ -59,7 +57,13 @@ pub struct Ingress {
     /// The next stream of this shard with the same SSRC, where a session without a known address
     /// declared it.
     pub next_same_ssrc: u32,
+    /// Its place in the session's list, and in the ledger.
+    pub position: u8,
+    /// What it carries.
+    pub role: Role,
 }
+
+const _: () = assert!(size_of::<Ingress>() <= 320);
 
 impl Default for Ingress {
     fn default() -> Self {

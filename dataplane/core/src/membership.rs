@@ -104,13 +104,13 @@ fn fit<P: Provider>(shard: &Shard<P>, slot: u32, publication: u32) -> Fit {
     let session = &shard.sessions[slot.session as usize];
     let is_wanted = stream.live
         && stream.room == session.room
-        && stream.spec.kind == slot.spec.kind
+        && stream.spec.kind == slot.kind
         && stream.member != session.member
-        && slot.spec.publisher.is_none_or(|publisher| publisher == stream.member);
+        && slot.publisher.is_none_or(|publisher| publisher == stream.member);
     if !is_wanted || is_shown(shard, slot.session, publication) {
         return Fit::No;
     }
-    match slot.spec.codecs.iter().find(|codec| codec.codec == stream.spec.codec) {
+    match slot.codecs.iter().find(|codec| codec.codec == stream.spec.codec) {
         Some(codec) => Fit::Takes(*codec),
         None => Fit::Mismatch,
     }
@@ -150,7 +150,7 @@ fn attach<P: Provider, I: Io>(
     let slot = &mut shard.slots[slot_index];
     slot.publication = publication;
     slot.payload_type = codec.payload_type;
-    slot.repair_type = if slot.spec.rtx_ssrc == 0 { 0 } else { codec.rtx_payload_type };
+    slot.repair_type = if slot.rtx_ssrc == 0 { 0 } else { codec.rtx_payload_type };
     let has_repairs = slot.repair_type != 0;
     slot.mismatch = NONE;
     slot.reported = Reported::default();

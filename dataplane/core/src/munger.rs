@@ -11,8 +11,9 @@ use srtp::{EgressIndex, PacketIndex};
 use crate::Instant;
 use crate::limits::CLAIM;
 
-/// State of one slot towards its subscriber.
+/// State of one slot towards its subscriber; what every packet asks comes first.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct Munger {
     /// First egress index that was never used.
     next: u64,
@@ -26,10 +27,10 @@ pub struct Munger {
     last_at: Instant,
     in_segment: bool,
     sent: bool,
-    /// Below this egress index nobody can say any more what a packet was.
-    known_from: u64,
     /// The ingress stream of the present segment, by the caller's number.
     source: u32,
+    /// Below this egress index nobody can say any more what a packet was.
+    known_from: u64,
     /// The segment before.
     before: Segment,
 }

@@ -161,7 +161,7 @@ fn sender_infos<P: Provider>(
             packets: slot.tx_packets,
             bytes: slot.tx_octets,
         };
-        infos.push((slot.spec.ssrc, info));
+        infos.push((slot.ssrc, info));
     }
     infos
 }

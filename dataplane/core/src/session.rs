@@ -1,10 +1,10 @@
 //! One secured transport of one member.
 
-use proto::command::TOKEN_MAX;
+use proto::command::{EXTENSIONS_MAX, SLOT_CODECS_MAX, TOKEN_MAX, Token};
 use proto::region::ledger::RTCP_SOURCES;
 use proto::{
-    CloseReason, DropReason, Extension, ExtensionId, GrantWord, Label, List, MemberNo, Path,
-    SessionId, SrtpProfile,
+    CloseReason, DropReason, Extension, ExtensionId, GrantWord, Label, List, MediaKind, MemberNo,
+    Path, SessionId, SlotCodec, SrtpProfile,
 };
 use srtp::{Inbound, Outbound, Provider, RtcpReplayWindow};
 
@@ -35,104 +35,105 @@ pub enum State {
     Closed(CloseReason),
 }
 
-/// The replay state of one sender of SRTCP.
-#[derive(Debug, Clone, Default)]
-pub struct RtcpSource {
-    /// The sender; `None` while the place is free.
-    pub ssrc: Option<u32>,
-    /// Its window.
-    pub window: RtcpReplayWindow,
-}
-
 /// What the packet path and housekeeping need of a session; its keys lie apart.
+///
+/// The order is that of use, so that a packet touches few cache lines: two where it is sent, and a third with
+/// the first streams where it arrives.
 #[derive(Debug, Clone, Default)]
+#[repr(C, align(64))]
 pub struct Session {
     /// Its life.
     pub state: State,
-    /// Rights, epoch, deadline.
-    pub grant: GrantWord,
+    /// Both key contexts are there.
+    pub has_keys: bool,
+    /// The peer has lately shown that it wants what is sent to that path (RFC 7675); always true without
+    /// ICE.
+    pub has_consent: bool,
+    /// It has an ICE agent, which decides about paths.
+    pub has_ice: bool,
+    /// Streams of SSRCs that were not declared are found by their headers (RFC 9143 9.2).
+    pub learns: bool,
+    /// Both directions.
+    pub profile: SrtpProfile,
+    /// Places for ingress streams that are kept for it.
+    pub ingress_promised: u8,
     /// Index of its room.
     pub room: u32,
     /// Index of its app.
     pub app: u32,
-    /// Whose it is.
-    pub member: MemberNo,
-    /// Which WHIP or WHEP resource it belongs to.
-    pub resource: u32,
-    /// Its number, with the generation of the place.
-    pub id: SessionId,
+    /// Rights, epoch, deadline.
+    pub grant: GrantWord,
     /// Where to send; the remote end is unset until it is known.
     pub path: Path,
-    /// When something authentic arrived: with ICE on any path, else on that one; zero before.
-    pub heard: Instant,
-    /// It has an ICE agent, which decides about paths.
-    pub has_ice: bool,
-    /// When something authentic arrived on the nominated path; with ICE only.
-    pub path_heard: Instant,
-    /// The peer has lately shown that it wants what is sent to that path (RFC 7675); always true without
-    /// ICE.
-    pub has_consent: bool,
-    /// Both key contexts are there.
-    pub has_keys: bool,
-    /// Failed authentications.
-    pub failures: Bucket,
-    /// Indices of its streams in.
-    pub publications: List<u32, PUBLICATIONS_MAX>,
-    /// SSRC and index of each of its ingress streams, in the order of their binding.
-    pub streams: List<(u32, u32), INGRESS_MAX>,
-    /// Places for ingress streams that are kept for it.
-    pub ingress_promised: u8,
-    /// Streams of SSRCs that were not declared are found by their headers (RFC 9143 9.2).
-    pub learns: bool,
-    /// The header extensions that name a stream, by the ids negotiated for the whole BUNDLE.
-    pub names: List<ExtensionId, 3>,
     /// Failed authentications of SSRCs that are not bound, for the first guess of their ROC.
     pub unbound_failures: u32,
+    /// Sent packets.
+    pub tx_packets: u64,
+    /// Sent bytes.
+    pub tx_bytes: u64,
+    /// Accepted packets.
+    pub rx_packets: u64,
+    /// Accepted bytes.
+    pub rx_bytes: u64,
+    /// When something authentic arrived: with ICE on any path, else on that one; zero before.
+    pub heard: Instant,
+    /// When something authentic arrived on the nominated path; with ICE only.
+    pub path_heard: Instant,
+    /// Failed authentications.
+    pub failures: Bucket,
+    /// Its ring of arrival times, where it negotiated transport-wide feedback.
+    pub transport_cc: Option<u32>,
+    /// SSRC and index of each of its ingress streams, in the order of their binding.
+    pub streams: List<(u32, u32), INGRESS_MAX>,
+    /// Which WHIP or WHEP resource it belongs to.
+    pub resource: u32,
+    /// Whose it is.
+    pub member: MemberNo,
+    /// Its number, with the generation of the place.
+    pub id: SessionId,
+    /// Neighbours in the room.
+    pub links: Links,
+    /// Indices of its streams in.
+    pub publications: List<u32, PUBLICATIONS_MAX>,
     /// Indices of its slots.
     pub slots: List<u32, SLOTS_MAX>,
-    /// SSRC of our own RTCP.
-    pub rtcp_ssrc: u32,
-    /// Next SRTCP index to send with.
-    pub rtcp_next: u32,
-    /// First SRTCP index not claimed in the ledger.
-    pub rtcp_ceiling: u32,
-    /// Who sends SRTCP to us.
-    pub rtcp_sources: [RtcpSource; RTCP_SOURCES],
-    /// Node clock minus publisher clock, in NTP units (2^-32 s), held from the first sender report.
-    pub clock_offset: Option<i64>,
     /// Lost numbers that it may report.
     pub nacks: Bucket,
     /// Keyframes that it may ask for.
     pub plis: Bucket,
     /// Bytes that it may have sent again.
     pub repairs: RepairBudget,
-    /// Its ring of arrival times, where it negotiated transport-wide feedback.
-    pub transport_cc: Option<u32>,
-    /// What it is told to stay below otherwise.
+    /// What it is told to stay below, where it has no transport-wide feedback.
     pub estimate: Estimate,
-    /// Neighbours in the room.
-    pub links: Links,
+    /// SSRC of our own RTCP.
+    pub rtcp_ssrc: u32,
+    /// Next SRTCP index to send with.
+    pub rtcp_next: u32,
+    /// First SRTCP index not claimed in the ledger.
+    pub rtcp_ceiling: u32,
+    /// Who sends SRTCP to us; a place whose window is empty is free.
+    pub rtcp_sources: [u32; RTCP_SOURCES],
+    /// Their windows.
+    pub rtcp_windows: [RtcpReplayWindow; RTCP_SOURCES],
+    /// Node clock minus publisher clock, in NTP units (2^-32 s), held from the first sender report.
+    pub clock_offset: Option<i64>,
     /// When the grace after the grant, or the memory of the closed session, ends.
     pub close_at: Instant,
     /// When it was opened.
     pub opened: Instant,
-    /// Both directions.
-    pub profile: SrtpProfile,
+    /// Failed authentications, all told.
+    pub auth_failures: u64,
+    /// The header extensions that name a stream, by the ids negotiated for the whole BUNDLE.
+    pub names: List<ExtensionId, 3>,
     /// Masked user.
     pub label: Label,
     /// Opaque, for the control plane.
     pub blob: List<u8, { proto::command::BLOB_MAX }>,
-    /// Accepted packets.
-    pub rx_packets: u64,
-    /// Accepted bytes.
-    pub rx_bytes: u64,
-    /// Sent packets.
-    pub tx_packets: u64,
-    /// Sent bytes.
-    pub tx_bytes: u64,
-    /// Failed authentications, all told.
-    pub auth_failures: u64,
 }
+
+const _: () = assert!(std::mem::offset_of!(Session, tx_packets) == 64);
+const _: () = assert!(std::mem::offset_of!(Session, streams) == 128);
+const _: () = assert!(size_of::<Session>() <= 1024);
 
 impl Session {
     /// Serves packets: not free, not closed.
@@ -159,15 +160,17 @@ impl Session {
         self.streams.iter().find(|(known, _)| *known == ssrc).map(|(_, index)| *index)
     }
 
-    /// The replay state of a sender, or a free place for it; `None` when all are taken by others.
+    /// The place of a sender of SRTCP, or a free one for it; `None` when all are taken by others.
     pub fn rtcp_source(&self, ssrc: u32) -> Option<usize> {
-        let known = self.rtcp_sources.iter().position(|source| source.ssrc == Some(ssrc));
-        known.or_else(|| self.rtcp_sources.iter().position(|source| source.ssrc.is_none()))
+        let is_taken = |at: &usize| self.rtcp_windows[*at].highest().is_some();
+        let is_known = |at: &usize| self.rtcp_sources[*at] == ssrc && is_taken(at);
+        (0..RTCP_SOURCES).find(is_known).or_else(|| (0..RTCP_SOURCES).find(|at| !is_taken(at)))
     }
 }
 
-/// Both key contexts of a session, apart from its hot part: together they fill dozens of cache lines.
+/// The keys of a session, apart from the rest: they fill twenty cache lines, and begin with one.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Keys<P: Provider> {
     /// Opens what the peer sends.
     pub inbound: Inbound<P>,
@@ -190,43 +193,59 @@ pub struct Reported {
     pub rtt_us: u32,
 }
 
-/// A receive section of a subscriber.
+/// A receive section of a subscriber. The order is that of use: a packet touches what stands up to
+/// `mid_block`.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub struct Slot {
-    /// Index of its session.
-    pub session: u32,
-    /// Its place in the session's list.
-    pub position: u8,
-    /// What it takes.
-    pub spec: proto::SlotSpec,
-    /// Index of the stream it shows, or `NONE`.
-    pub publication: u32,
-    /// The payload type negotiated for that stream's codec.
+    /// Our SSRC towards the subscriber.
+    pub ssrc: u32,
+    /// The payload type negotiated for the codec of what it shows.
     pub payload_type: u8,
-    /// The payload type of that codec's repairs; zero where lost packets are not sent again.
-    pub repair_type: u8,
-    /// Index of a stream of its kind that it cannot take for its codec, and of which it told; or `NONE`.
-    pub mismatch: u32,
-    /// The header extension that names its m-section, as it stands in packets that carry no other one;
-    /// empty where none was negotiated.
-    pub mid_block: List<u8, MID_BLOCK_MAX>,
     /// It negotiated header extensions: what every packet asks before it looks for them.
     pub extends: bool,
-    /// What its next segment waits for.
-    pub gate: Gate,
-    /// Rewrites what it shows.
-    pub munger: crate::munger::Munger,
+    /// Its place in the session's list.
+    pub position: u8,
+    /// The payload type of that codec's repairs; zero where lost packets are not sent again.
+    pub repair_type: u8,
     /// First egress index not claimed in the ledger.
     pub ceiling: u64,
-    /// Indices of its repair stream.
-    pub repairs: crate::munger::RepairCounter,
-    /// What its subscriber reported last.
-    pub reported: Reported,
+    /// Rewrites what it shows.
+    pub munger: crate::munger::Munger,
     /// RTP packets sent, as the sender report counts them.
     pub tx_packets: u32,
     /// Payload bytes sent, likewise.
     pub tx_octets: u32,
+    /// The header extension that names its m-section, as it stands in packets that carry no other one;
+    /// empty where none was negotiated.
+    pub mid_block: List<u8, MID_BLOCK_MAX>,
+    /// What it takes.
+    pub kind: MediaKind,
+    /// Index of its session.
+    pub session: u32,
+    /// Index of the stream it shows, or `NONE`.
+    pub publication: u32,
+    /// Index of a stream of its kind that it cannot take for its codec, and of which it told; or `NONE`.
+    pub mismatch: u32,
+    /// Our SSRC for retransmissions; zero where they were not negotiated.
+    pub rtx_ssrc: u32,
+    /// What its next segment waits for.
+    pub gate: Gate,
+    /// Indices of its repair stream.
+    pub repairs: crate::munger::RepairCounter,
+    /// Only this member's streams, when set.
+    pub publisher: Option<MemberNo>,
+    /// What its subscriber reported last.
+    pub reported: Reported,
+    /// What it can decode.
+    pub codecs: List<SlotCodec, SLOT_CODECS_MAX>,
+    /// Extensions negotiated with the subscriber.
+    pub extensions: List<ExtensionId, EXTENSIONS_MAX>,
+    /// Its m-section; empty without BUNDLE.
+    pub mid: Token,
 }
+
+const _: () = assert!(std::mem::offset_of!(Slot, session) == 128);
 
 impl Slot {
     /// The next packet starts a segment: another publisher, another layer.
@@ -237,17 +256,20 @@ impl Slot {
 
     /// The id and text of the mid that goes into every packet; a peer needs it until it knows the SSRC
     /// (RFC 9143 9.2), and when that is nobody says.
-    pub fn mid(&self) -> Option<(u8, &[u8])> {
-        let known = self.spec.extensions.iter().find(|known| known.extension == Extension::Mid)?;
-        let fits = matches!(known.id, 1..=14) && !self.spec.mid.is_empty();
-        fits.then_some((known.id, &*self.spec.mid))
+    pub fn mid_element(&self) -> Option<(u8, &[u8])> {
+        // One element with its one-byte head (RFC 8285 4.2), then padding.
+        let (head, rest) = self.mid_block.split_first()?;
+        Some((head >> 4, rest.get(..usize::from(head & 15) + 1)?))
     }
 
     /// Prepares `extends` and `mid_block`.
     pub fn prepare_extensions(&mut self) {
-        self.extends = !self.spec.extensions.is_empty();
+        self.extends = !self.extensions.is_empty();
+        let known = self.extensions.iter().find(|known| known.extension == Extension::Mid);
+        let fits = |known: &&ExtensionId| matches!(known.id, 1..=14) && !self.mid.is_empty();
+        let element = known.filter(fits).map(|known| (known.id, &*self.mid));
         let mut block = [0; MID_BLOCK_MAX];
-        let written = rtp_ext::write(&mut block, self.mid());
+        let written = rtp_ext::write(&mut block, element);
         let data = written.ok().flatten().map_or(&[][..], |block| block.data);
         self.mid_block = List::from_slice(data).unwrap_or_default();
     }
@@ -256,22 +278,28 @@ impl Slot {
 impl Default for Slot {
     fn default() -> Self {
         Slot {
-            session: NONE,
-            position: 0,
-            spec: proto::SlotSpec::default(),
-            publication: NONE,
+            ssrc: 0,
             payload_type: 0,
-            repair_type: 0,
-            mismatch: NONE,
-            mid_block: List::default(),
             extends: false,
-            gate: Gate::default(),
-            munger: crate::munger::Munger::new(0, 0),
+            position: 0,
+            repair_type: 0,
             ceiling: 0,
-            repairs: crate::munger::RepairCounter::default(),
-            reported: Reported::default(),
+            munger: crate::munger::Munger::new(0, 0),
             tx_packets: 0,
             tx_octets: 0,
+            mid_block: List::default(),
+            kind: MediaKind::default(),
+            session: NONE,
+            publication: NONE,
+            mismatch: NONE,
+            rtx_ssrc: 0,
+            gate: Gate::default(),
+            repairs: crate::munger::RepairCounter::default(),
+            publisher: None,
+            reported: Reported::default(),
+            codecs: List::default(),
+            extensions: List::default(),
+            mid: Token::default(),
         }
     }
 }

@@ -62,17 +62,18 @@ fn open_one<P: Provider, I: Io>(
     let session = &shard.sessions[at as usize];
     let peek = peek_rtcp(crate::commands::profile(session.profile), bytes).map_err(open_error)?;
     let source = session.rtcp_source(peek.ssrc).ok_or(DropReason::UnknownSsrc)?;
-    session.rtcp_sources[source].window.check(peek.index).map_err(replay)?;
+    session.rtcp_windows[source].check(peek.index).map_err(replay)?;
     let keys = shard.keys[at as usize].as_ref().ok_or(DropReason::NoSession)?;
     let opened = shard.provider.open_rtcp(&keys.inbound, bytes);
     let (len, index) = opened.map_err(|error| {
         failed(shard, now, work, i);
         open_error(error)
     })?;
-    let place = &mut shard.sessions[at as usize].rtcp_sources[source];
-    place.ssrc = Some(peek.ssrc);
-    place.window.commit(index).map_err(replay)?;
-    let highest = place.window.highest().map_or(0, RtcpIndex::value);
+    let session = &mut shard.sessions[at as usize];
+    session.rtcp_sources[source] = peek.ssrc;
+    let window = &mut session.rtcp_windows[source];
+    window.commit(index).map_err(replay)?;
+    let highest = window.highest().map_or(0, RtcpIndex::value);
     let word = u64::from(peek.ssrc) << 32 | u64::from(highest + 1);
     io.ledger_store(at, ledger::RTCP_INGRESS + source, word);
     Ok(len)
@@ -159,7 +160,7 @@ fn on_reception<P: Provider>(
     blocks: impl Iterator<Item = ReportBlock>,
 ) {
     for block in blocks {
-        let is_it = |slot: &&u32| shard.slots[**slot].spec.ssrc == block.ssrc;
+        let is_it = |slot: &&u32| shard.slots[**slot].ssrc == block.ssrc;
         let slot = shard.sessions[session as usize].slots.iter().find(is_it).copied();
         let Some(slot) = slot else { continue };
         let reported = &mut shard.slots[slot].reported;
@@ -210,7 +211,7 @@ fn on_picture_loss<P: Provider, I: Io>(
         return;
     }
     budget.take(now.mono, PLI_RATE, 1);
-    let of_media = |index: &&u32| shard.slots[**index].spec.ssrc == media_ssrc;
+    let of_media = |index: &&u32| shard.slots[**index].ssrc == media_ssrc;
     let slot = shard.sessions[session as usize].slots.iter().find(of_media);
     if let Some(publication) = slot.map(|slot| shard.slots[*slot].publication)
         && publication != NONE

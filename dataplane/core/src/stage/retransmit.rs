@@ -81,7 +81,7 @@ pub fn on_nack<P: Provider, I: Io>(
     nack: &Nack<'_>,
 ) {
     let ssrc = nack.media_ssrc();
-    let is_it = |slot: &&u32| shard.slots[**slot].spec.ssrc == ssrc;
+    let is_it = |slot: &&u32| shard.slots[**slot].ssrc == ssrc;
     let Some(slot) = shard.sessions[session as usize].slots.iter().find(is_it).copied() else {
         return;
     };
@@ -204,7 +204,7 @@ fn write<P: Provider, I: Io>(
 ) -> Result<usize, DropReason> {
     let slot = &mut shard.slots[slot_index];
     let (session, position, publication) = (slot.session, slot.position, slot.publication);
-    let (ssrc, payload_type) = (slot.spec.rtx_ssrc, slot.repair_type);
+    let (ssrc, payload_type) = (slot.rtx_ssrc, slot.repair_type);
     let word = ledger::EGRESS_RTX + usize::from(position);
     let index = slot.repairs.take(|ceiling| io.ledger_store(session, word, ceiling))?;
     let profile = crate::commands::profile(shard.sessions[session as usize].profile);

@@ -105,13 +105,12 @@ impl Media {
 
     /// The elements that a subscriber negotiated, under its own ids, and its mid.
     fn block<'a>(&self, slot: &Slot, out: &'a mut [u8]) -> Option<ExtensionBlock<'a>> {
-        let negotiated = &slot.spec.extensions;
+        let negotiated = &slot.extensions;
         let wanted = self.elements.iter().filter_map(|(extension, from, to)| {
             let known = negotiated.iter().find(|known| known.extension == *extension)?;
             Some((known.id, &self.bytes[usize::from(*from)..usize::from(*to)]))
         });
-        let mid = if slot.mid_block.is_empty() { None } else { slot.mid() };
-        rtp_ext::write(out, wanted.chain(mid)).ok().flatten()
+        rtp_ext::write(out, wanted.chain(slot.mid_element())).ok().flatten()
     }
 }
 
@@ -347,7 +346,7 @@ pub(super) fn with_header<P: Provider, T>(
         payload_type: slot.payload_type,
         sequence: copy.index.index().seq(),
         timestamp: copy.timestamp,
-        ssrc: slot.spec.ssrc,
+        ssrc: slot.ssrc,
         csrcs: &csrcs,
         extension: None,
     };
@@ -406,7 +405,7 @@ fn seal_batch<P: Provider, I: Io>(
         let ready = batch.indices.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
         for (at, (((index, header_len), buf), entry)) in ready.enumerate() {
             let Some(keys) = &shard.keys[entry.session as usize] else { continue };
-            let ssrc = shard.slots[entry.slot].spec.ssrc;
+            let ssrc = shard.slots[entry.slot].ssrc;
             let plaintext = Plaintext::Shared(payload);
             let out = buf.bytes_mut();
             jobs.push(SealJob::new(&keys.outbound, ssrc, index, header_len, plaintext, out));
@@ -456,7 +455,7 @@ fn seal_in_place<P: Provider, I: Io>(
     };
     let len = {
         let Some(keys) = &shard.keys[entry.session as usize] else { return 0 };
-        let ssrc = shard.slots[entry.slot].spec.ssrc;
+        let ssrc = shard.slots[entry.slot].ssrc;
         let plaintext = Plaintext::InPlace(payload_len);
         let out = buf.bytes_mut();
         let mut jobs = [SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out)];
