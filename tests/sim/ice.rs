@@ -330,19 +330,37 @@ fn keys_of_a_second_handshake_replace_ones_that_were_never_used() {
 }
 
 #[test]
-fn a_token_outlives_one_change_of_its_key_and_a_known_path_outlives_more() {
+fn a_token_outlives_three_changes_of_its_key_and_a_known_path_outlives_more() {
     let mut room = Room::connected();
     let home = room.publisher.remote;
     let key = |n| Command::SetUfragKey { key: proto::ufrag::UfragKey([n; 16]) };
-    room.world.command(0, &key(1));
-    room.world.command(0, &key(1));
-    assert!(room.world.check_from(&mut room.sender, elsewhere(1), true).is_some());
-    room.world.command(0, &key(2));
+    for n in [1, 1, 2, 3] {
+        room.world.command(0, &key(n));
+        assert!(room.world.check_from(&mut room.sender, elsewhere(n.into()), true).is_some());
+    }
+    room.world.command(0, &key(4));
     let check = room.sender.check(true);
-    room.world.arrive(0, elsewhere(2), &[check]);
+    room.world.arrive(0, elsewhere(9), &[check]);
     assert_eq!(room.drops(DropReason::UnknownUfrag), 1, "a stranger needs a token of today");
     assert_eq!(room.world.take_sent(), []);
     assert!(room.world.check_from(&mut room.sender, home, true).is_some());
+}
+
+#[test]
+fn a_session_whose_handshake_never_ends_is_closed_though_its_peer_checks() {
+    let mut room = room();
+    let remote = room.publisher.remote;
+    room.world.finish_handshake(room.subscriber.session);
+    for _ in 0..6 {
+        assert!(room.world.check_from(&mut room.sender, remote, true).is_some());
+        room.world.check_from(&mut room.receiver, room.subscriber.remote, true);
+        room.world.pass(Duration::from_s(9));
+    }
+    assert_eq!(room.world.shards[0].counters().sessions, 2);
+    room.world.check_from_quietly(&mut room.receiver, room.subscriber.remote);
+    room.world.pass(Duration::from_s(9));
+    assert_eq!(room.world.shards[0].counters().sessions, 1, "the one without keys");
+    assert!(room.world.check_from(&mut room.receiver, room.subscriber.remote, true).is_some());
 }
 
 #[test]

@@ -98,7 +98,14 @@ fn a_check_overheard_and_sent_again_from_elsewhere_adds_no_path() {
     room.world.arrive(0, from, std::slice::from_ref(&overheard));
     room.world.arrive(0, from, std::slice::from_ref(&overheard));
     assert_eq!(room.world.take_sent().len(), 2, "a retransmission is answered again");
-    refused(&mut room, STRANGER, overheard, DropReason::StunReplay);
+    refused(&mut room, STRANGER, overheard.clone(), DropReason::StunReplay);
+    // However often: it is the stranger's budget that ends, and the peer is answered all the while.
+    for _ in 0..1000 {
+        room.world.arrive(0, STRANGER, std::slice::from_ref(&overheard));
+    }
+    assert!(room.drops(DropReason::SourceBudget) > 900);
+    assert_eq!(room.world.take_sent(), []);
+    assert!(room.world.check_from(&mut room.sender, from, true).is_some());
     refused(&mut room, STRANGER, HELLO.to_vec(), DropReason::NoSession);
     assert_eq!(room.moves(room.publisher.session).len(), 1);
 }

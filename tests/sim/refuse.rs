@@ -188,6 +188,40 @@ fn each_missing_right_is_refused_in_its_direction() {
 }
 
 #[test]
+fn a_right_that_comes_back_after_a_long_refusal_lets_media_through_again() {
+    let (mut world, mut publisher, mut subscriber) = pair();
+    let all = |world: &World| world.grant(600, 255);
+    let video = MediaKind::Video;
+    for (session, missing) in
+        [(publisher.session, video.send_bit()), (subscriber.session, video.receive_bit())]
+    {
+        let grant = all(&world);
+        world.command(0, &Command::SetGrant { session, grant });
+        let packet = publisher.packet(100);
+        world.arrive(0, publisher.remote, &[packet]);
+        let grant = world.grant(600, !missing);
+        world.command(0, &Command::SetGrant { session, grant });
+        // More than once around: both ends keep the rollover counter by what they get to see.
+        for _ in 0..2200 {
+            let packets: Vec<_> = (0..32).map(|_| publisher.packet(20)).collect();
+            world.arrive(0, publisher.remote, &packets);
+            world.deliver(&mut [&mut subscriber]);
+        }
+        let before = subscriber.got.len();
+        let grant = all(&world);
+        world.command(0, &Command::SetGrant { session, grant });
+        // A picture's first packet is among so many; before it nothing can be shown.
+        let packets: Vec<_> = (0..6).map(|_| publisher.packet(100)).collect();
+        world.arrive(0, publisher.remote, &packets);
+        world.deliver(&mut [&mut subscriber]);
+        assert!(subscriber.got.len() > before && subscriber.refused == 0, "{missing}");
+    }
+    assert_eq!(world.drops(0, DropReason::NoRight), 2200 * 32);
+    assert_eq!(world.egress_drops(0, DropReason::NoRight), 2200 * 32);
+    world.check();
+}
+
+#[test]
 fn an_unknown_source_is_learned_by_authentication_alone() {
     let (mut world, mut publisher, mut subscriber) = pair();
     let elsewhere = Endpoint::v4([198, 18, 1, 7], 5555);

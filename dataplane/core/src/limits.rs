@@ -54,6 +54,11 @@ pub const CHECK_ANSWERS: (u32, u32) = (64, 40);
 pub const CHECK_FAILURES: (u32, u32) = (64, 32);
 /// A path without an authentic packet for so long is no longer sent to (RFC 7675 5.1).
 pub const CONSENT: Duration = Duration::from_s(30);
+/// A session whose handshake is not finished after so long ends: its control plane may have died in the
+/// middle of it, and knows nothing of it any more.
+pub const HANDSHAKE_TIME: Duration = Duration::from_s(60);
+/// Keys that a token may be minted under: those of the control plane's last lives.
+pub const UFRAG_KEYS: usize = 4;
 /// DTLS datagrams of a session handed to the control plane at once, and per second.
 pub const PUNTS: (u32, u32) = (32, 64);
 
@@ -91,6 +96,9 @@ pub const SAMPLE_EVERY: u64 = 64;
 
 /// Missing packets of one stream that are asked for; a larger gap is left to a keyframe.
 pub const NACK_STREAM_MAX: usize = 128;
+/// Packets of a stream that a subscriber may miss in a row, by a right or a path that it had not, before what
+/// follows is a new segment.
+pub const EGRESS_LEAP_MAX: u64 = 1 << 14;
 /// Missing packets of all streams of a shard.
 pub const NACK_POOL: usize = 16_384;
 /// A packet overtaken by so many others is lost, not late.

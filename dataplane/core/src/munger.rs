@@ -9,7 +9,7 @@ use proto::DropReason;
 use srtp::{EgressIndex, PacketIndex};
 
 use crate::Instant;
-use crate::limits::CLAIM;
+use crate::limits::{CLAIM, EGRESS_LEAP_MAX};
 
 /// State of one slot towards its subscriber; what every packet asks comes first.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +158,12 @@ impl Munger {
     /// Egress minus ingress timestamp, and the last timestamp sent.
     pub fn timestamps(&self) -> (u32, u32) {
         (self.timestamp_offset, self.last_timestamp)
+    }
+
+    /// Whether the packet with this ingress index is so far ahead of what was sent that a receiver could
+    /// lose the rollover counter (RFC 3711 section 3.3.1 guesses within 2^15).
+    pub fn leaps(&self, index: u64) -> bool {
+        index.wrapping_add_signed(self.offset).saturating_sub(self.next) > EGRESS_LEAP_MAX
     }
 
     /// Whether the present segment has a packet.

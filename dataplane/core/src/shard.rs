@@ -18,7 +18,7 @@ use crate::ice::Agent;
 use crate::ingress::Ingress;
 use crate::limits::{
     APPS_MAX, INGRESS_PER_SESSION, PATHS_MAX, PLI_PENDING_MAX, PUBLICATIONS_PER_SESSION,
-    SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK, TRANSPORT_CC_SESSIONS_MAX,
+    SLOTS_PER_SESSION, SOURCE_BUCKETS, TICK, TRANSPORT_CC_SESSIONS_MAX, UFRAG_KEYS,
 };
 use crate::nack::Nacks;
 use crate::policer::Bucket;
@@ -62,7 +62,7 @@ pub struct Shard<P: Provider> {
     /// By session, like the keys: what only checks and handshakes touch.
     pub(crate) agents: Vec<Option<Agent>>,
     /// What ufrag tokens are minted under: the present key, and the one before it.
-    pub(crate) ufrag_keys: [Option<UfragKey>; 2],
+    pub(crate) ufrag_keys: [Option<UfragKey>; UFRAG_KEYS],
     pub(crate) publications: Slab<Publication>,
     /// One for each SSRC that sessions send with.
     pub(crate) ingress: Slab<Ingress>,
@@ -130,7 +130,7 @@ impl<P: Provider> Shard<P> {
             sessions: (0..sessions).map(|_| Session::default()).collect(),
             keys: (0..sessions).map(|_| None).collect(),
             agents: (0..sessions).map(|_| None).collect(),
-            ufrag_keys: [None, None],
+            ufrag_keys: [const { None }; UFRAG_KEYS],
             publications: Slab::new(publications, || Publication::new(Default::default())),
             ingress: Slab::new(ingress, Ingress::default),
             ingress_promised: 0,

@@ -4,7 +4,9 @@
 use proto::{CloseReason, Event};
 use srtp::Provider;
 
-use crate::limits::{GRANT_GRACE, HISTORY_WIPES, ROOM_LINGER_MIN, TICK, TICKS_PER_VISIT};
+use crate::limits::{
+    GRANT_GRACE, HANDSHAKE_TIME, HISTORY_WIPES, ROOM_LINGER_MIN, TICK, TICKS_PER_VISIT,
+};
 use crate::report::{flush_pending_pli, send_reports};
 use crate::session::State;
 use crate::shard::Shard;
@@ -48,7 +50,9 @@ impl<P: Provider> Shard<P> {
                     session.close_at = ended.max(session.opened) + GRANT_GRACE;
                     let id = session.id;
                     self.emit(Event::GrantEnded { session: id });
-                } else if now.mono.since(last_heard) >= self.config.session_timeout {
+                } else if now.mono.since(last_heard) >= self.config.session_timeout
+                    || (!session.has_keys && now.mono.since(session.opened) >= HANDSHAKE_TIME)
+                {
                     self.close(now, io, index, CloseReason::TimedOut);
                 } else {
                     send_reports(self, now, io, index);

@@ -64,15 +64,14 @@ impl<P: Provider> Shard<P> {
         Ok(())
     }
 
-    /// The present key becomes the one before; the same key again changes nothing, since a control
-    /// plane that connects anew says it again.
+    /// The present key comes first and the oldest is forgotten; the same key again changes nothing, since
+    /// a control plane that connects anew says it again.
     pub(crate) fn set_ufrag_key(&mut self, key: UfragKey) -> Result<(), Refusal> {
-        let [present, before] = &mut self.ufrag_keys;
-        if *present != Some(key) {
-            if let Some(old) = before {
-                old.0.zeroize();
+        if self.ufrag_keys[0] != Some(key) {
+            self.ufrag_keys.rotate_right(1);
+            if let Some(mut oldest) = self.ufrag_keys[0].replace(key) {
+                oldest.0.zeroize();
             }
-            *before = present.replace(key);
         }
         Ok(())
     }

@@ -104,13 +104,16 @@ fn on_stun<P: Provider, I: Io>(
     let message = Message::new_checked(bytes).map_err(|_| DropReason::BadStun)?;
     let check = authenticate(shard, now, known, path, &message)?;
     let agent = shard.agents[check.session as usize].as_mut().ok_or(DropReason::UnknownUfrag)?;
+    if !agent.is_valid(path) && agent.was_seen(message.transaction_id()) {
+        // Overheard and sent again: that is nothing that the peer's own budget should pay for.
+        let budget = source_budget(shard, path.remote);
+        shard.source_budgets[budget].take(now.mono, SOURCE_RATE, 1);
+        return Err(DropReason::StunReplay);
+    }
     if !agent.answers.has(now.mono, ANSWER_RATE) {
         return Err(DropReason::StunLimit);
     }
     agent.answers.take(now.mono, ANSWER_RATE, 1);
-    if !agent.is_valid(path) && agent.was_seen(message.transaction_id()) {
-        return Err(DropReason::StunReplay);
-    }
     if !message.unknown().is_empty() {
         let error = ErrorRepr::unknown_attributes(message.unknown());
         return answer(shard, io, &check, path, &message, Some(error));

@@ -109,12 +109,20 @@ fn commit<P: Provider, I: Io>(
         work.publication[i] = shard.ingress[work.ingress[i]].publication;
     }
     let index = PacketIndex::new(work.index[i]).ok_or(DropReason::KeyExhausted)?;
-    shard.accept(now, io, work.ingress[i], index).map_err(replay)?;
-    let clock_rate = shard.publications[work.publication[i]].spec.clock_rate;
+    let spec = &shard.publications[work.publication[i]].spec;
+    let (clock_rate, bit) = (spec.clock_rate, spec.kind.send_bit());
+    let may_send = shard.sessions[session as usize].grant.privileges().has(bit);
+    let taken = match may_send {
+        true => shard.accept(now, io, work.ingress[i], index),
+        // Nobody gets it, so nothing is asked for again; its index counts, or the rollover counter would be
+        // lost over a long refusal.
+        false => shard.commit_index(io, work.ingress[i], index),
+    };
+    taken.map_err(replay)?;
     let stream = &mut shard.ingress[work.ingress[i]];
     stream.reception.on_packet(now, index.value(), timestamp, clock_rate);
     stream.rhythm.on_packet(now.mono, payload_len);
-    Ok(())
+    if may_send { Ok(()) } else { Err(DropReason::NoRight) }
 }
 
 /// Four bytes of a header that `classify` has measured.

@@ -309,6 +309,9 @@ fn decide<P: Provider, I: Io>(
     session.may_send()?;
     let tag_len = crate::commands::profile(session.profile).rtp_tag_len();
     let slot = &mut shard.slots[entry.slot];
+    if slot.munger.is_running() && slot.munger.leaps(media.index) {
+        slot.end_segment();
+    }
     let starts = !slot.munger.is_running();
     if starts && !slot.gate.admits(now.mono, media.start) {
         return Err(DropReason::AwaitingKeyframe);
