@@ -23,12 +23,25 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an HTTP request may take in all.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send its request head.
+/// How long a client may take to send its request head, and until its first request on a connection.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Open connections of one listener.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Those of one source: an IPv4 address, or a /64 network of IPv6. Generous, since a thousand viewers of
+/// one site share an address and each holds a connection for its events; yet three quarters stay free
+/// whatever one source does. Proxies on this host can use a Unix socket, which has no source.
+pub const CONNECTIONS_PER_SOURCE: usize = CONNECTIONS_MAX / 4;
+/// How long a connection may be without a request; event streams are requests for as long as they last.
+/// An answer of known length is to be taken within this time.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
+/// How often an HTTP/2 client is asked whether it is there.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 requests at a time on one connection.
+pub const REQUESTS_PER_CONNECTION: u32 = 64;
 /// How long connections may finish after SIGTERM.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 

@@ -201,6 +201,7 @@ async fn candidates_need_the_entity_tag_and_restarts_a_star() {
         (Some(&both), FRAGMENT, 204),
         (Some(&first), silent, 204),
         (Some("*"), FRAGMENT, 204),
+        (Some("\"*\""), FRAGMENT, 204),
         (Some("\"1\""), FRAGMENT, 412),
         (Some("\"1-\""), FRAGMENT, 412),
         (Some("W/\"1\""), FRAGMENT, 412),
@@ -238,6 +239,9 @@ async fn candidates_need_the_entity_tag_and_restarts_a_star() {
     assert_eq!(patch(Some(&first), &new).await.status, 412, "the former state");
     assert_eq!(patch(Some(&second), &new).await.status, 204);
     assert_eq!(patch(Some(&second), FRAGMENT).await.status, 412, "the former credentials");
+    let quoted = patch(Some("\"*\""), FRAGMENT).await;
+    assert_eq!(quoted.status, 200, "as the drafts' example has it");
+    assert_ne!(quoted.header("etag"), second);
 
     let wrong = control.send(ask("PATCH", location).sdp("v=0\r\n")).await;
     assert_eq!(wrong.problem(), (415, "patch_type_unsupported".into()));

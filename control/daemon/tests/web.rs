@@ -269,6 +269,31 @@ async fn events_survive_either_process() {
     assert_eq!((status, stream.event().await.0), (200, "slot".into()));
 }
 
+/// A node that comes back: all viewers behind one address open their streams again at once.
+#[tokio::test]
+async fn whoever_knows_the_address_of_events_does_not_spend_the_budget_of_joins() {
+    let dir = folder("events-rate");
+    let _peer = RingPeer::start(&dir, 1);
+    let control = Control::up(&dir, 3).await;
+    let path = events_of(&join(&control, "whep", "bob", CHROMIUM_VIEWER).await);
+    let guess = || ask("GET", "/events/00000000000000000000000000000000").empty();
+    let mut guesses = 0;
+    let refused = loop {
+        let reply = control.send(guess()).await;
+        if reply.status != 404 {
+            break reply;
+        }
+        guesses += 1;
+        assert!(guesses < 1000, "guesses are free");
+    };
+    assert_eq!(refused.problem(), (429, "join_rate".into()));
+    for _ in 0..20 {
+        let request = ask("GET", &path).empty();
+        let opened = tower::ServiceExt::oneshot(control.router.clone(), request).await.unwrap();
+        assert_eq!(opened.status(), 200);
+    }
+}
+
 /// Time stands still while somebody works, so fifteen seconds pass at once.
 #[tokio::test]
 async fn a_silent_event_stream_shows_that_it_lives() {

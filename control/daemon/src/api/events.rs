@@ -39,10 +39,16 @@ pub async fn listen(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
-    super::handlers::spend_source(&api, peer)?;
-    let Path(text) = path.map_err(|_| Code::PathInvalid)?;
-    let id: EventsId = text.parse().map_err(|()| Code::ResourceUnknown)?;
+    let id = match find(&api, path) {
+        Ok(id) => id,
+        Err(problem) => {
+            // Only who guesses pays. When a node comes back all viewers behind one address return at
+            // once, and a page that is refused hears no more events.
+            let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer(None));
+            super::handlers::spend_source(&api, peer)?;
+            return Err(problem);
+        }
+    };
     let place = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| Code::NodeBusy)?;
     let (resource, notices, slots) = api.hub.listen(id)?;
     let waiting = slots.iter().map(slot).collect();
@@ -55,6 +61,13 @@ pub async fn listen(
     let keep_alive = KeepAlive::new().interval(EVENT_KEEPALIVE).text("");
     let no_store = [(header::CACHE_CONTROL, "no-store")];
     Ok((no_store, Sse::new(events).keep_alive(keep_alive)).into_response())
+}
+
+/// The id that a path names, if it is one of a resource.
+fn find(api: &Api, path: Result<Path<String>, PathRejection>) -> Result<EventsId, Problem> {
+    let Path(text) = path.map_err(|_| Code::PathInvalid)?;
+    let id = text.parse().map_err(|()| Code::ResourceUnknown)?;
+    api.hub.resource_of_events(id).map(|_| id)
 }
 
 struct Listener {

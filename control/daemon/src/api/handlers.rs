@@ -287,7 +287,7 @@ pub(super) fn find_resource(
 ) -> Result<(ResourceId, ResourceView), Problem> {
     let Path((app, room, resource)) = path.map_err(|_| Code::PathInvalid)?;
     let id: ResourceId = resource.parse().map_err(|()| Code::ResourceUnknown)?;
-    let view = api.hub.resource(id).ok_or(Code::ResourceUnknown)?;
+    let view = api.hub.resource(id)?;
     let name = match &view.key.room {
         RoomId::Number(number) => number.to_string(),
         RoomId::Text(name) => name.clone(),

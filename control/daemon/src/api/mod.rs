@@ -5,6 +5,7 @@
 //! with 201 is open in the shard.
 
 pub mod auth;
+mod connections;
 pub mod cors;
 mod events;
 mod handlers;

@@ -88,5 +88,8 @@ async fn trickle(
 fn precondition(headers: &HeaderMap) -> Result<Option<Precondition<'_>>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Code::PreconditionFailed)?.trim();
-    Ok(Some(if text == "*" { Precondition::Any } else { Precondition::Tags(text) }))
+    // The WHIP drafts' example of an ICE restart has the star in quotes, and clients copied it. No
+    // entity tag of ours can be a star.
+    let any = matches!(text, "*" | "\"*\"");
+    Ok(Some(if any { Precondition::Any } else { Precondition::Tags(text) }))
 }

@@ -17,7 +17,7 @@ use crate::problem::{Code, Problem};
 
 /// A source: an IPv4 address, or the /64 network of an IPv6 address, which is what one host gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Source {
+pub(super) enum Source {
     V4([u8; 4]),
     V6([u8; 8]),
     /// The Unix socket, and all sources beyond the limit.
@@ -25,7 +25,7 @@ enum Source {
 }
 
 impl Source {
-    fn of(ip: Option<IpAddr>) -> Source {
+    pub(super) fn of(ip: Option<IpAddr>) -> Source {
         match ip.map(|ip| ip.to_canonical()) {
             Some(IpAddr::V4(v4)) => Source::V4(v4.octets()),
             Some(IpAddr::V6(v6)) => {

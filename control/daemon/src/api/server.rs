@@ -1,11 +1,13 @@
 //! Listeners and connections: TLS, time limits, a bound on how many there are.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use config::{Listen, Tls};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,13 +22,22 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::api::Peer;
-use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, SHUTDOWN_GRACE};
+use crate::api::connections::{Held, Requests, Sources};
+use crate::api::rates::Source;
+use crate::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, PING_INTERVAL,
+    PING_TIMEOUT, REQUEST_TIMEOUT, REQUESTS_PER_CONNECTION, SHUTDOWN_GRACE,
+};
+use crate::logs::LogLimit;
+use crate::mask;
 
 /// A bound listener.
 pub struct Server {
     listener: Listener,
     tls: Option<TlsAcceptor>,
     router: Router,
+    sources: Sources,
+    log: LogLimit,
 }
 
 enum Listener {
@@ -75,7 +86,8 @@ impl Server {
             Listen::Unix(path) => Listener::Unix(bind_unix(path).await?, path.clone()),
         };
         let tls = tls.filter(|_| matches!(listener, Listener::Tcp(_))).map(TlsAcceptor::from);
-        Ok(Server { listener, tls, router })
+        let (sources, log) = (Sources::new(CONNECTIONS_PER_SOURCE), LogLimit::default());
+        Ok(Server { listener, tls, router, sources, log })
     }
 
     /// The address, with the port that the host chose for port 0.
@@ -118,11 +130,12 @@ impl Server {
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
+                let Some(held) = self.hold(address.ip()) else { return Ok(()) };
                 stream.set_nodelay(true)?;
                 let peer = Peer(Some(address.ip().to_canonical()));
                 let tls = self.tls.clone();
                 tokio::spawn(async move {
-                    let _slot = slot;
+                    let (_slot, _held) = (slot, held);
                     let Some(tls) = tls else { return serve_one(stream, peer, router, stop).await };
                     // A failed handshake is the stranger's business, and no line in our log.
                     let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
@@ -141,6 +154,18 @@ impl Server {
         }
         Ok(())
     }
+
+    /// A place for a connection of a source; none where it has its share, so that others get in.
+    fn hold(&self, ip: IpAddr) -> Option<Held> {
+        let held = self.sources.hold(Source::of(Some(ip)));
+        if held.is_none()
+            && let Some(suppressed) = self.log.allow()
+        {
+            let source = mask::address(ip);
+            tracing::warn!(source, suppressed, "a source has as many connections as it may");
+        }
+        held
+    }
 }
 
 async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -149,23 +174,41 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let requests = Requests::default();
+    let idle = requests.idle();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        let serving = requests.begin();
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request.map(Body::new))
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let answer = answer.await?;
+            // Streams last; what has a length is to be taken, and does not keep a connection busy.
+            Ok::<_, Infallible>(match answer.body().size_hint().exact() {
+                Some(_) => answer,
+                None => answer.map(|body| serving.with_body(body)),
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(REQUESTS_PER_CONNECTION);
+    http2.keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         // Broken requests are the client's business.
-        _ = connection.as_mut() => {}
-        _ = stop.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+        _ = connection.as_mut() => return,
+        has_begun = idle => {
+            if !has_begun {
+                return;
+            }
         }
+        _ = stop.changed() => {}
     }
+    // A request may be on its way just now; whoever does not even take our goodbye is cut off.
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
 }
 
 /// Binds a Unix socket; a file that a killed process left is replaced, a living one is not.

@@ -45,6 +45,8 @@ struct State {
     directory: Directory,
     outboxes: Vec<Outbox>,
     status: Status,
+    /// Whether a data plane has told what it has since this process began.
+    has_attached: bool,
     opening: HashMap<ResourceId, oneshot::Sender<Result<(), Refusal>>>,
     closing: HashMap<SessionId, oneshot::Sender<()>>,
     refusals: u64,
@@ -66,6 +68,13 @@ pub struct HandshakeDrops {
 }
 
 impl State {
+    /// Why something is not found. Until a data plane has told what it has, that means nothing: clients
+    /// of an earlier life of this process must not take their calls for ended.
+    fn unknown(&self) -> Problem {
+        let code = if self.has_attached { Code::ResourceUnknown } else { Code::DataPlaneDown };
+        code.into()
+    }
+
     /// Listeners of resources that have ended are told; associations of ended sessions are of no use.
     fn tell_ended(&mut self) {
         for (resource, reason) in self.directory.take_ended_resources() {
@@ -121,6 +130,7 @@ impl Hub {
             directory,
             outboxes: Vec::new(),
             status: Status::Down,
+            has_attached: false,
             opening: HashMap::new(),
             closing: HashMap::new(),
             refusals: 0,
@@ -192,9 +202,13 @@ impl Hub {
         Ok((joined, wait))
     }
 
-    /// A resource, if it is there.
-    pub fn resource(&self, id: ResourceId) -> Option<ResourceView> {
-        self.lock().directory.resource(id)
+    /// A resource.
+    ///
+    /// # Errors
+    /// 404; 503 while no data plane has told what it has.
+    pub fn resource(&self, id: ResourceId) -> Result<ResourceView, Problem> {
+        let state = self.lock();
+        state.directory.resource(id).ok_or_else(|| state.unknown())
     }
 
     /// Whether one of these entity tags names the present state of a resource.
@@ -291,13 +305,23 @@ impl Hub {
         done
     }
 
+    /// The resource whose event stream this is.
+    ///
+    /// # Errors
+    /// 404; 503 while no data plane has told what it has.
+    pub fn resource_of_events(&self, id: EventsId) -> Result<ResourceId, Problem> {
+        let state = self.lock();
+        state.directory.resource_of_events(id).ok_or_else(|| state.unknown())
+    }
+
     /// Listens to a resource's receive sections: what they show now, and what will change.
     ///
     /// # Errors
-    /// 404, or 429 when it has as many listeners as it may.
+    /// As for [`Hub::resource_of_events`], and 429 when it has as many listeners as it may.
     pub fn listen(&self, id: EventsId) -> Result<Listening, Problem> {
         let mut state = self.lock();
-        let resource = state.directory.resource_of_events(id).ok_or(Code::ResourceUnknown)?;
+        let known = state.directory.resource_of_events(id);
+        let resource = known.ok_or_else(|| state.unknown())?;
         let notices = state.notices.listen(resource).ok_or(Code::TooManyEventStreams)?;
         Ok((resource, notices, state.directory.slots(resource)))
     }
@@ -409,6 +433,7 @@ impl Hub {
         state.notices.tell_all();
         state.outboxes = (0..welcome.shards).map(|_| Outbox::default()).collect();
         state.status = Status::Up { instance: welcome.instance, shards: welcome.shards };
+        state.has_attached = true;
         self.dispatch(&mut state, orders);
     }
 

@@ -149,7 +149,16 @@ fn resync(hub: &Hub, rings: &mut Rings) -> Result<Vec<Survivor>, LinkError> {
                 }
             }
             Event::ResyncDone { .. } => finished.push(shard),
-            // What happened on the way counts as well: a session may just have closed.
+            // What happened on the way counts as well. A slot that was told already is not told again;
+            // one that was not will be told as it then stands.
+            Event::Slot { session, slot, state } => {
+                let told = told_last(&mut survivors, session);
+                if let Some(told) = told.and_then(|told| told.slots.get_mut(usize::from(slot))) {
+                    told.state = state;
+                }
+                hub.event(shard, &event);
+            }
+            // And a session may just have closed.
             Event::Closed { session, .. } => {
                 survivors.retain(|survivor: &Survivor| survivor.session != session);
                 hub.event(shard, &event);

@@ -265,7 +265,7 @@ fn obey(seen: &mut Seen, command: Command) -> Vec<Event> {
 }
 
 /// A session and its streams, as a shard tells them.
-fn told(open: &OpenSession) -> Vec<Event> {
+pub fn told(open: &OpenSession) -> Vec<Event> {
     let session = open.session;
     let (room, member, grant, blob) = (open.room, open.member, open.grant, open.blob);
     let mut events = vec![Event::Session { session, room, member, grant, blob }];
