@@ -4,8 +4,9 @@
 //   {"id":1,"act":"open","page":"alice","url":"..."}     -> {"id":1,"ok":...} or {"id":1,"error":"..."}
 //   {"id":2,"act":"do","page":"alice","what":"publish","with":{...}}   an act of harness.js
 //
-// Acts: open, do, fill, press, screenshot, requests, close. It ends with its standard input, and the
-// browser with it. Run it inside a network namespace: browsers tell every address they have.
+// Acts: open, do, refuse (the next request to a path, with a status), fill, press, screenshot, requests,
+// close. It ends with its standard input, and the browser with it. Run it inside a network namespace:
+// browsers tell every address they have.
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
@@ -47,6 +48,7 @@ const acts = {
   open,
   do: ({ page, what, with: given }) =>
     pages.get(page).page.evaluate(([name, options]) => window.harness[name](options), [what, given ?? {}]),
+  refuse: ({ page, path, status }) => pages.get(page).page.route(path, (route) => route.fulfill({ status }), { times: 1 }),
   fill: ({ page, label, text }) => pages.get(page).page.getByLabel(label).fill(text),
   press: ({ page, keys }) => keys.reduce((last, key) => last.then(() => pages.get(page).page.keyboard.press(key)), Promise.resolve()),
   focused: ({ page }) => pages.get(page).page.evaluate(() => document.activeElement?.id ?? ''),

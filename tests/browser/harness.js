@@ -98,6 +98,25 @@ window.harness = (() => {
     }
   }
 
+  /** Publishes, and leaves as soon as the offer is on its way. */
+  async function hurry({ name, source: given = {}, ...options }) {
+    const { fetch } = window;
+    window.fetch = (...request) => {
+      window.fetch = fetch;
+      const answer = fetch(...request);
+      for (const call of window.roomlane.calls) call.leave();
+      return answer;
+    };
+    return join(window.roomlane.publish, name, { ...options, stream: await source(given) });
+  }
+
+  /** The button that mutes the microphone, and whether a call's microphone is live. */
+  function microphone({ name }) {
+    const button = document.querySelector('#mute-audio');
+    const track = calls.get(name)?.stream.getAudioTracks()[0];
+    return { disabled: button.disabled, pressed: button.ariaPressed, live: track?.enabled ?? null };
+  }
+
   /** What each picture on the page shows: its heading, its note, its time. */
   const tiles = () => [...document.querySelectorAll('#tiles > li')].map((item) => {
     const code = readTimecode(item.querySelector('video'));
@@ -146,6 +165,10 @@ window.harness = (() => {
     publish: async ({ name, source: given = {}, ...options }) =>
       join(window.roomlane.publish, name, { ...options, stream: await source(given) }),
     watch: ({ name, ...options }) => join(window.roomlane.watch, name, options),
+    hurry,
+    microphone,
+    click: ({ id }) => document.getElementById(id).click(),
+    iceServers: ({ name }) => calls.get(name).pc.getConfiguration().iceServers,
     loopback,
     figures: ({ name }) => calls.get(name).figures(),
     tiles,

@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod chromium;
+mod disturbed;
 mod four;
 mod loss;
+mod mute;
 mod one;
 mod page;
 mod paths;

@@ -159,7 +159,8 @@ impl Page<'_> {
         self.drive("do", &json!({ "what": what, "with": with }))
     }
 
-    fn options(&self, tokens: &Tokens, name: &str, more: &Value) -> Value {
+    /// What `publish` and `watch` of `harness.js` take: what the person shows, and `more`.
+    pub fn options(&self, tokens: &Tokens, name: &str, more: &Value) -> Value {
         let (user_sig, key) = self.stage.tokens(tokens);
         let mut options = json!({
             "name": name, "app": APP.to_string(), "room": tokens.room, "user": tokens.user,
