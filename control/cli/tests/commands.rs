@@ -7,7 +7,11 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("rl-cmd-{}-{name}", std::process::id()));
+        Dir::within(std::env::temp_dir(), name)
+    }
+
+    fn within(parent: impl Into<PathBuf>, name: &str) -> Self {
+        let dir = parent.into().join(format!("rl-cmd-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Dir(dir)
@@ -132,9 +136,11 @@ fn a_node_without_its_programs_is_not_started() {
         dir.0.join("run").to_str().unwrap()
     );
     let file = dir.file("node.toml", &text);
-    // A copy alone in a folder has no other program beside it.
-    let alone = dir.0.join("roomlane");
-    std::fs::copy(env!("CARGO_BIN_EXE_roomlane"), &alone).unwrap();
+    // Alone in a folder it has no other program beside it. A link and no copy: while another test's
+    // command starts, it holds whatever is open for writing here, and such a file cannot be run.
+    let folder = Dir::within(env!("CARGO_TARGET_TMPDIR"), "alone");
+    let alone = folder.0.join("roomlane");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_roomlane"), &alone).unwrap();
     let output = Command::new(&alone).args(["up", "-c", &file]).env("PATH", "").output().unwrap();
     assert_eq!(code(&output), 1);
     assert!(

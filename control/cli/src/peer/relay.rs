@@ -127,10 +127,11 @@ impl Relay {
                 // Errors are timeouts, and refusals that the other side sent; both pass.
                 let Ok(len) = from.recv(&mut bytes) else { continue };
                 let packet = &bytes[..len];
+                let _ = send(packet, &to);
+                // Last: what is counted has gone where it goes.
                 if counted && !is_rtcp(packet) {
                     stream.take(packet, &counters);
                 }
-                let _ = send(packet, &to);
             }
         }))
     }
