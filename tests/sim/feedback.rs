@@ -1,6 +1,7 @@
 //! RTCP ends at each hop: what the node says for itself, upstream and downstream.
 
 use proto::MediaKind;
+use proto::command::SLOTS_MAX;
 use roomlane_core::{Duration, time::ntp_from_unix_ns};
 use roomlane_tests::world::World;
 use srtp::Profile;
@@ -146,6 +147,30 @@ fn replayed_rtcp_is_dropped() {
     world.arrive(0, publisher.remote, &[packet.clone(), packet]);
     assert_eq!(world.shards[0].counters().rtcp_rx, 1);
     assert_eq!(world.drops(0, proto::DropReason::Replay), 1);
+    world.check();
+}
+
+/// Receivers that are apart in a peer, as in aiortc, report with an SSRC each.
+#[test]
+fn every_section_of_a_full_viewer_may_report_with_an_ssrc_of_its_own() {
+    let mut world = World::new(1, Profile::AeadAes128Gcm);
+    let room = world.open_room(1);
+    let mut viewer = world.subscriber(0, room, 1, &[VIDEO; SLOTS_MAX]);
+    let remote = viewer.remote;
+    let mut report = |world: &mut World, ssrc: u32| {
+        let packet = viewer.rtcp(&compound(|writer| writer.receiver_report(ssrc, &[])));
+        world.arrive(0, remote, std::slice::from_ref(&packet));
+        packet
+    };
+    let senders = 1..=SLOTS_MAX as u32;
+    let last: Vec<_> =
+        senders.clone().chain(senders).map(|ssrc| report(&mut world, ssrc)).collect();
+    assert_eq!(world.shards[0].counters().rtcp_rx, 2 * SLOTS_MAX as u64);
+    // Each has a window: what one sent is not taken again, whatever others sent since.
+    world.arrive(0, remote, &last);
+    assert_eq!(world.drops(0, proto::DropReason::Replay), last.len() as u64);
+    report(&mut world, 0xbeef);
+    assert_eq!(world.drops(0, proto::DropReason::UnknownSsrc), 1, "one too many");
     world.check();
 }
 

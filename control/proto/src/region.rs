@@ -4,7 +4,7 @@ use crate::counters::{ShardCounters, WorkerCounters};
 use crate::snapshot::{RoomRow, SessionRow};
 
 /// Version of everything below; a reader refuses another one.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Bytes of a shard's command ring, and of its event ring.
 pub const RING_BYTES: usize = 1 << 20;
@@ -13,7 +13,7 @@ pub const RING_BYTES: usize = 1 << 20;
 pub const PUNT_RING_BYTES: usize = 1 << 18;
 
 /// 64-bit words of one session's ledger record.
-pub const LEDGER_WORDS: usize = 96;
+pub const LEDGER_WORDS: usize = 104;
 /// Rows a snapshot page holds.
 pub const PAGE_ROWS: usize = 32;
 
@@ -38,8 +38,9 @@ pub mod ledger {
     /// Start of the SRTCP part: per sender, its SSRC (upper half) and its highest authenticated index
     /// plus one.
     pub const RTCP_INGRESS: usize = INGRESS + 2 * INGRESS_MAX;
-    /// Senders of SRTCP that a session remembers.
-    pub const RTCP_SOURCES: usize = 8;
+    /// Senders of SRTCP that a session remembers: some peers report on each stream that they receive
+    /// with an SSRC of its own, others send from each of theirs.
+    pub const RTCP_SOURCES: usize = if SLOTS_MAX > INGRESS_MAX { SLOTS_MAX } else { INGRESS_MAX };
     /// Words in use.
     pub const USED: usize = RTCP_INGRESS + RTCP_SOURCES;
 

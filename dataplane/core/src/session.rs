@@ -133,7 +133,7 @@ pub struct Session {
 
 const _: () = assert!(std::mem::offset_of!(Session, tx_packets) == 64);
 const _: () = assert!(std::mem::offset_of!(Session, streams) == 128);
-const _: () = assert!(size_of::<Session>() <= 1024);
+const _: () = assert!(size_of::<Session>() <= 1280);
 
 impl Session {
     /// Serves packets: not free, not closed.
