@@ -100,6 +100,7 @@ pub fn meet(python: &Path, lab: &Lab, node: &Node) {
     let report = carry_out(python, &lab.peers, &plan);
     let heard = report[0]["heard"].as_array().expect("a list").len() as u64;
     let missed = 20 - heard;
+    node.until_counted();
     let counted = missed <= node.drops("no_neighbour");
     assert!(heard > 0 && counted, "{missed} of 20 packets are missing\n{}", node.all_drops());
 }

@@ -26,6 +26,7 @@ fn session(node: &Node, direction: &str) -> String {
 fn all_dropped(scene: &mut Scene<impl Wire>, node: &Node, reasons: &[&str], count: u64) {
     let drops = |node: &Node| reasons.iter().map(|reason| node.drops(reason)).sum::<u64>();
     scene.drain(Duration::from_millis(50));
+    node.until_counted();
     let (before, got) = (drops(node), scene.got(0));
     for _ in 0..count {
         scene.send_one(0);

@@ -55,6 +55,7 @@ fn rooms_are_served(device: &str, io_worker_of_the_second: u64) {
         camera.on = false;
     }
     scene.drain(Duration::from_millis(200));
+    node.until_counted();
     for viewer in 0..scene.viewers.len() {
         let sent = scene.cameras[viewer / 2].sent;
         let (got, lost) = (scene.got(viewer), sent - scene.got(viewer));

@@ -189,6 +189,19 @@ impl Node {
         serde_json::from_slice(&out.stdout).unwrap_or_else(|why| panic!("show {noun}: {why}"))
     }
 
+    /// Waits until every worker has written its figures anew: what came before this call is in them.
+    pub fn until_counted(&self) {
+        let turns = |node: &Node| -> Vec<u64> {
+            let shown = node.show("worker");
+            let list = shown["workers"].as_array().expect("a list");
+            list.iter().filter_map(|worker| worker["turns"].as_u64()).collect()
+        };
+        let before = turns(self);
+        self.until("figures are written anew", |node| {
+            turns(node).iter().zip(&before).all(|(now, before)| now != before)
+        });
+    }
+
     /// Drops by reason: on receipt, on the way out, and below UDP, added up.
     pub fn drops(&self, reason: &str) -> u64 {
         let shown = self.show("drops");

@@ -39,7 +39,8 @@ fn media_flows_through_the_process_and_consoles_see_it() {
     let end = Instant::now() + PATIENCE;
     let snapshot = loop {
         let snapshot = stats.snapshot();
-        let seen = snapshot.totals().forwarded >= 100 && snapshot.sessions.len() == 2;
+        let rows = (snapshot.rooms.len(), snapshot.sessions.len());
+        let seen = snapshot.totals().forwarded >= 100 && rows == (1, 2);
         if seen || Instant::now() > end {
             break snapshot;
         }
