@@ -10,6 +10,7 @@ mod life;
 mod link;
 mod shards;
 mod vhost;
+mod why;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ mod feedback;
 mod forward;
 mod ice;
 mod ice_refuse;
+mod look;
 mod random;
 mod refuse;
 mod repair;

@@ -83,6 +83,8 @@ pub enum Command {
     Up,
     /// Show what a node does.
     Show(ShowArgs),
+    /// Say at which step media between two members of a room stops, and what to do.
+    Why(WhyArgs),
     /// Act on a room.
     #[command(arg_required_else_help = true)]
     Room(RoomArgs),
@@ -158,6 +160,28 @@ pub struct ShowArgs {
     #[arg(long, value_name = "MS", default_value_t = 250,
           value_parser = clap::value_parser!(u64).range(20..=60_000))]
     pub interval: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The room's name or number.
+    #[arg(long, value_name = "R")]
+    pub room: String,
+    /// Who is not heard or seen: a user id.
+    #[arg(long, value_name = "A")]
+    pub from: String,
+    /// Who does not hear or see: a user id.
+    #[arg(long, value_name = "B")]
+    pub to: String,
+    /// The app (SdkAppId) [default: the first of the configuration].
+    #[arg(long, value_name = "N")]
+    pub sdkappid: Option<u32>,
+    /// Which kind of room: 123 and "123" are different rooms.
+    #[arg(long, value_enum, default_value_t = RoomType::String)]
+    pub room_type: RoomType,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod show;
 mod table;
 mod token_cmd;
 mod up;
+mod why_cmd;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         None => Err(Failure::usage("no command; see roomlane --help")),
         Some(Command::Up) => up::run(&place).map(|()| ExitCode::SUCCESS),
         Some(Command::Show(args)) => show::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Why(args)) => why_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Config(args)) => config_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),

@@ -11,6 +11,7 @@
 //! | [`link`] | the rings to the data plane, its restarts and ours |
 //! | [`api`] | WHIP and WHEP over HTTP, health and metrics |
 //! | [`demo`] | a page to try it out with a browser |
+//! | [`why`] | where media between two members stops |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
 //! Start reading at [`daemon::Daemon::start`].
@@ -29,3 +30,4 @@ pub mod logs;
 pub mod mask;
 pub mod problem;
 pub mod signalling;
+pub mod why;

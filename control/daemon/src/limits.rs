@@ -21,6 +21,13 @@ pub const SUBSCRIPTIONS_PER_MEMBER: usize = 4;
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a kick waits until the shard says that the session is closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a shard may take to tell of a session.
+pub const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Sessions of one member that a question about two members looks at.
+pub const LOOK_SESSIONS_MAX: usize = 32;
+/// How long media is watched to say what flows: sound that pauses sends a packet every 400 ms.
+pub const WHY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long an HTTP request may take in all.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request head, and until its first request on a connection.

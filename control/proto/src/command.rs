@@ -5,8 +5,8 @@ use bincode::{Decode, Encode};
 
 use crate::ufrag::UfragKey;
 use crate::{
-    CodecId, Endpoint, GrantWord, List, MediaKind, MemberNo, Path, PublicationNo, RoomNo, SdkAppId,
-    SessionId, ShardId,
+    CodecId, Endpoint, GrantWord, List, Look, MediaKind, MemberNo, Path, PublicationNo, RoomNo,
+    SdkAppId, SessionId, ShardId,
 };
 
 /// Longest masked label, in bytes.
@@ -397,6 +397,11 @@ pub enum Command {
     },
     /// Ask for every session's blob and state; ends with `Event::ResyncDone`.
     Resync,
+    /// Ask for one session's state; answered by `Event::Looked`. Changes nothing.
+    Look {
+        /// Which.
+        session: SessionId,
+    },
     /// Refuse new sessions, keep the others.
     Drain {
         /// On or off.
@@ -544,6 +549,13 @@ pub enum Event {
         ssrcs: (u32, u32),
         /// What it shows.
         state: SlotState,
+    },
+    /// One part of the answer to `Look`.
+    Looked {
+        /// Which session.
+        session: SessionId,
+        /// What is told of it.
+        look: Look,
     },
     /// The answer to `Resync` is complete.
     ResyncDone {

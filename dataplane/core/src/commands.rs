@@ -80,6 +80,10 @@ impl<P: Provider> Shard<P> {
                 self.resync = Some(Resync { at: 0, part: 0, told: 0 });
                 Ok(())
             }
+            Command::Look { session } => {
+                self.look(now, *session);
+                Ok(())
+            }
             Command::Drain { draining } => {
                 self.draining = *draining;
                 Ok(())

@@ -20,6 +20,7 @@ pub mod io;
 mod isolation;
 mod layers;
 pub mod limits;
+mod look;
 mod membership;
 mod munger;
 mod nack;

@@ -54,6 +54,11 @@ impl Reception {
         self.received > 0
     }
 
+    /// Packets received so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Packets lost so far; duplicates cannot make it negative, since replays are not counted.
     pub fn lost(&self) -> u64 {
         self.expected().saturating_sub(self.received)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use proto::{SdkAppId, SessionId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use token::RoomId;
+use token::{RoomId, UserId};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +22,7 @@ use crate::api::server::bind_unix;
 use crate::directory::RoomKey;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_IDLE, ADMIN_LINE_BYTES_MAX};
 use crate::link::hub::{Closing, Hub, Status};
-use crate::mask;
+use crate::{mask, why};
 use audit::Audit;
 use peer::{Peer, Right};
 
@@ -32,6 +32,15 @@ use peer::{Peer, Right};
 enum Act {
     #[serde(rename = "status")]
     Status {},
+    #[serde(rename = "why")]
+    Why {
+        sdkappid: u32,
+        room: String,
+        #[serde(default)]
+        room_type: RoomType,
+        from: String,
+        to: String,
+    },
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -55,6 +64,7 @@ impl Act {
     fn name(&self) -> &'static str {
         match self {
             Act::Status {} => "status",
+            Act::Why { .. } => "why",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -62,7 +72,7 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
-            Act::Status {} => Right::Read,
+            Act::Status {} | Act::Why { .. } => Right::Read,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
     }
@@ -70,7 +80,7 @@ impl Act {
     /// What it is about, masked, for the audit.
     fn target(&self) -> String {
         match self {
-            Act::Status {} => String::new(),
+            Act::Status {} | Act::Why { .. } => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
@@ -206,6 +216,14 @@ async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Valu
 async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
     match act {
         Act::Status {} => Ok(status(hub)),
+        Act::Why { sdkappid, room, room_type, from, to } => {
+            let key = room_key(*sdkappid, room, *room_type)?;
+            let user = |id: &str| match UserId::new(id) {
+                Ok(user) => Ok(user),
+                Err(_) => refused("user_invalid", "not a legal user id"),
+            };
+            Ok(why::ask(hub, &key, &user(from)?, &user(to)?).await)
+        }
         Act::Kick { session } => {
             let Ok(id) = session.parse::<SessionId>() else {
                 return refused("session_invalid", "a session looks like s0-12-3");
@@ -216,16 +234,22 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             }
         }
         Act::EndRoom { sdkappid, room, room_type } => {
-            let id = match room_type {
-                RoomType::String => RoomId::text(room),
-                RoomType::Number => RoomId::number(room.parse().unwrap_or(0)),
-            };
-            let Ok(id) = id else { return refused("room_invalid", "not a legal room") };
-            match hub.end_room(&RoomKey { app: SdkAppId(*sdkappid), room: id }) {
+            match hub.end_room(&room_key(*sdkappid, room, *room_type)?) {
                 Some(closing) => finish(closing).await,
                 None => refused("not_found", "no such room"),
             }
         }
+    }
+}
+
+fn room_key(sdkappid: u32, room: &str, room_type: RoomType) -> Result<RoomKey, Refused> {
+    let id = match room_type {
+        RoomType::String => RoomId::text(room),
+        RoomType::Number => RoomId::number(room.parse().unwrap_or(0)),
+    };
+    match id {
+        Ok(room) => Ok(RoomKey { app: SdkAppId(sdkappid), room }),
+        Err(_) => refused("room_invalid", "not a legal room"),
     }
 }
 

@@ -11,6 +11,7 @@
 //! Absent on purpose: a word about packets. Whether a stream may flow is decided per packet by the
 //! shard, from the grant word that is made here.
 
+mod between;
 pub mod blob;
 mod dtls;
 mod events;
@@ -35,6 +36,7 @@ use proto::{
 use token::{RoomId, UserId};
 use zeroize::Zeroize;
 
+pub use self::between::{Between, Held, Present};
 pub use self::dtls::DtlsPeer;
 pub use events::Outcome;
 pub use ice::{Precondition, Restarted};

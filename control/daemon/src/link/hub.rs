@@ -6,20 +6,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
 use proto::{
-    CloseReason, Event, KeyMaterial, Privileges, Refusal, SessionId, ShardId, SrtpProfile,
+    CloseReason, Command, Event, KeyMaterial, Look, Privileges, Refusal, SessionId, ShardId,
+    SrtpProfile,
 };
 use shm::event::Event as WakeUp;
+use token::UserId;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::replay::Survivor;
 use crate::directory::{
-    Directory, DtlsPeer, EventsId, JoinRequest, Joined, Orders, Outcome, Precondition, ResourceId,
-    ResourceView, Restarted, RoomKey, SlotView, Totals,
+    Between, Directory, DtlsPeer, EventsId, JoinRequest, Joined, Orders, Outcome, Precondition,
+    ResourceId, ResourceView, Restarted, RoomKey, SlotView, Totals,
 };
-use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
+use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, LOOK_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
 
+use super::looks::Looks;
 use super::notices::{Notice, Notices};
 use super::outbox::Outbox;
 use crate::signalling::PeerIce;
@@ -51,6 +54,7 @@ struct State {
     closing: HashMap<SessionId, oneshot::Sender<()>>,
     refusals: u64,
     notices: Notices,
+    looks: Looks,
     /// Who serves handshakes.
     punts: Option<mpsc::Sender<Punt>>,
     /// The same, about sessions that have ended.
@@ -135,6 +139,7 @@ impl Hub {
             closing: HashMap::new(),
             refusals: 0,
             notices: Notices::default(),
+            looks: Looks::default(),
             punts: None,
             ends: None,
             drops: HandshakeDrops::default(),
@@ -336,6 +341,26 @@ impl Hub {
         self.lock().notices.close();
     }
 
+    /// What is known of two members of a room.
+    pub fn between(&self, key: &RoomKey, from: &UserId, to: &UserId) -> Between {
+        self.lock().directory.between(key, from, to)
+    }
+
+    /// Asks the shard of a session about it. An empty answer: it is not there, or the shard did not answer
+    /// within [`LOOK_TIMEOUT`].
+    pub async fn look(&self, session: SessionId) -> Vec<Look> {
+        let wait = {
+            let mut state = self.lock();
+            let mut orders = Orders::default();
+            orders.push(session.shard(), Command::Look { session });
+            let wait = state.looks.wait(session);
+            self.dispatch(&mut state, orders);
+            wait
+        };
+        let told = tokio::time::timeout(LOOK_TIMEOUT, wait).await;
+        told.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
     // What follows is for the handshakes.
 
     /// Who gets the DTLS datagrams of peers from now on, and learns which sessions have ended. When the
@@ -448,12 +473,16 @@ impl Hub {
         }
         state.opening.clear();
         state.closing.clear();
+        state.looks = Looks::default();
         state.tell_ended();
     }
 
     /// Takes in an event.
     pub fn event(&self, shard: ShardId, event: &Event) {
         let mut state = self.lock();
+        if let Event::Looked { session, look } = *event {
+            return state.looks.told(session, look);
+        }
         let mut orders = Orders::default();
         for outcome in state.directory.event(shard, event, &mut orders) {
             match outcome {

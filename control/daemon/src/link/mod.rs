@@ -7,6 +7,7 @@
 //! both meet in [`Directory::attach`](crate::directory::Directory::attach).
 
 pub mod hub;
+mod looks;
 pub mod notices;
 pub mod outbox;
 pub mod rings;

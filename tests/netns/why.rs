@@ -1,0 +1,159 @@
+//! `roomlane why` at the real programs: each step at which media can stop is named by its code, while the
+//! members that are asked about send and receive; and ids that were typed come back masked.
+
+use std::time::Duration;
+
+use roomlane_tests::netns::PEER_IP;
+use roomlane_tests::node::{APP, Node, NodeConfig};
+use roomlane_tests::sdes::{Scene, Sockets, Tokens, Wire};
+use roomlane_tests::webrtc::{Browser, identity};
+use serde_json::Value;
+use token::Privileges;
+
+use crate::{SOON, carries, scene, up};
+
+/// Asks all questions (room, from, to) at once, while media flows.
+fn ask(scene: &mut Scene<impl Wire>, node: &Node, questions: &[[&str; 3]]) -> Vec<Value> {
+    let app = APP.to_string();
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = questions
+            .iter()
+            .map(|[room, from, to]| {
+                let words = ["why", "--sdkappid", &app, "--room", room, "--from", from, "--to", to];
+                let words: Vec<String> = words.map(str::to_owned).to_vec();
+                scope.spawn(move || {
+                    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+                    words.push("--json");
+                    let out = node.roomlane(&words);
+                    let error = String::from_utf8_lossy(&out.stderr).into_owned();
+                    assert!(out.status.success(), "{words:?}: {error}");
+                    serde_json::from_slice(&out.stdout).expect("one JSON object")
+                })
+            })
+            .collect();
+        assert!(scene.flow(SOON, |_| asking.iter().all(|thread| thread.is_finished())));
+        asking.into_iter().map(|thread| thread.join().expect("an answer")).collect()
+    })
+}
+
+fn verdict(answer: &Value) -> &str {
+    answer["chains"][0]["verdict"].as_str().expect("a verdict")
+}
+
+#[test]
+fn why_names_the_first_step_at_which_media_stops() {
+    let Some((lab, node)) = up(&NodeConfig::port("udp")) else { return };
+    let mut scene = scene(&lab, &node);
+    let without = |room: &str, user: &str, right: Privileges| Tokens {
+        privileges: Privileges::from_bits(!right.bits()),
+        ..Tokens::new(room, user)
+    };
+    scene.publish(&Tokens::new("working", "alice-one"));
+    scene.view(&Tokens::new("working", "bob-two"));
+    scene.publish(&Tokens::new("working", "carol-three"));
+    scene.publish(&without("mutinous", "alice-one", Privileges::SEND_AUDIO));
+    scene.view(&without("deaf-room", "bob-two", Privileges::RECEIVE_AUDIO));
+    scene.publish(&Tokens::new("deaf-room", "alice-one"));
+    scene.view(&Tokens::new("mutinous", "bob-two"));
+    scene.publish(&Tokens::new("silent", "alice-one"));
+    scene.view(&Tokens::new("silent", "bob-two"));
+    scene.publish(&Tokens::new("forged", "alice-one"));
+    scene.view(&Tokens::new("forged", "bob-two"));
+    scene.publish(&Tokens::new("gone-quiet", "alice-one"));
+    scene.view(&Tokens::new("gone-quiet", "bob-two"));
+    // Behind DTLS: one that never checks its paths, one that stops behind its checks.
+    let mut wire = Sockets::new(&lab.peers, PEER_IP);
+    let own = identity();
+    let api = node.api();
+    let lines = "a=sendonly\r\na=ssrc:4096 cname:x\r\n";
+    let mut join = |room: &str| {
+        let tokens = Tokens::new(room, "alice-one");
+        Browser::join((&api, &mut wire), ("whip", lines), &tokens, (&own, &own))
+    };
+    let _never_checks = join("no-path");
+    let mut never_shakes = join("no-keys");
+    for room in ["no-path", "no-keys"] {
+        scene.view(&Tokens::new(room, "bob-two"));
+    }
+    while !never_shakes.is_checked {
+        never_shakes.turn(&mut wire, false);
+        while let Some((_, bytes)) = wire.receive() {
+            never_shakes.take(&bytes);
+        }
+        std::thread::yield_now();
+    }
+    let [silent, forged, muted] = [4, 5, 6];
+    scene.cameras[silent].on = false;
+    scene.cameras[forged].on = false;
+    // Mute has said something before it fell silent.
+    for _ in 0..5 {
+        scene.send_one(muted);
+    }
+    scene.cameras[muted].on = false;
+    scene.flow(SOON, |scene| scene.got(0) > 50);
+    let (local, remote) = (scene.cameras[forged].local, scene.cameras[forged].remote);
+    let questions = [
+        ["working", "alice-one", "bob-two"],
+        ["working", "carol-three", "bob-two"],
+        ["working", "alice-one", "carol-three"],
+        ["working", "alice-one", "nobody-here"],
+        ["no-such-room", "alice-one", "bob-two"],
+        ["mutinous", "alice-one", "bob-two"],
+        ["deaf-room", "alice-one", "bob-two"],
+        ["silent", "alice-one", "bob-two"],
+        ["gone-quiet", "alice-one", "bob-two"],
+        ["no-path", "alice-one", "bob-two"],
+        ["no-keys", "alice-one", "bob-two"],
+        ["working", "bob-two", "alice-one"],
+    ];
+    let answers = ask(&mut scene, &node, &questions);
+    let expected = [
+        "flows",
+        "no_slot",
+        "not_asking",
+        "not_joined",
+        "not_joined",
+        "no_grant",
+        "no_grant",
+        "no_packets",
+        "muted",
+        "no_path",
+        "no_keys",
+        "not_publishing",
+    ];
+    for ((question, answer), expected) in questions.iter().zip(&answers).zip(expected) {
+        assert_eq!(verdict(answer), expected, "{question:?}: {answer:#}");
+        let text = answer.to_string();
+        for id in question {
+            assert!(!text.contains(&format!("\"{id}\"")), "{id} in the clear: {text}");
+        }
+    }
+    let last = answers[0]["chains"][0]["steps"].as_array().expect("steps").last().expect("one");
+    let rate: f64 =
+        last["what"].as_str().expect("text").split(' ').next().unwrap().parse().unwrap();
+    assert!((50.0..150.0).contains(&rate), "a hundred packets a second are sent: {last}");
+
+    // Forged packets from the camera's own address, all the while.
+    let forger = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let app = APP.to_string();
+            let words = ["why", "--sdkappid", &app, "--room", "forged", "--from", "alice-one"];
+            node.roomlane(&[&words[..], &["--to", "bob-two"]].concat())
+        });
+        while !asking.is_finished() {
+            let mut packet = vec![0x80, 111, 0, 9, 0, 0, 0, 1, 0, 0, 0x10, 5];
+            packet.resize(100, 7);
+            scene.wire().send(local, remote, &packet);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        asking.join().expect("an answer")
+    });
+    let text = String::from_utf8_lossy(&forger.stdout).into_owned();
+    assert!(text.contains("x publisher  packets     STOPS"), "{text}");
+    assert!(text.contains("=> auth_failures; next: "), "{text}");
+    assert!(text.starts_with("al***e to bo***o in room fo***d of app"), "{text}");
+    scene.cameras.iter_mut().for_each(|camera| camera.on = false);
+    scene.cameras[0].on = true;
+    scene.viewers.truncate(1);
+    carries(&mut scene, 20, &node);
+}
