@@ -152,6 +152,25 @@ fn why_names_the_first_step_at_which_media_stops() {
     assert!(text.contains("x publisher  packets     STOPS"), "{text}");
     assert!(text.contains("=> auth_failures; next: "), "{text}");
     assert!(text.starts_with("al***e to bo***o in room fo***d of app"), "{text}");
+    let trail = |subject: &str| -> Vec<(String, String)> {
+        let out = node.roomlane(&["trail", subject, "--json"]);
+        let answer: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        let notes = answer["notes"].as_array().expect("notes").iter();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        notes.map(|note| (text(&note["kind"]), text(&note["what"]))).collect()
+    };
+    node.until("the forgeries are in the trail of their room", |_| {
+        trail("forged").contains(&("drop".to_owned(), "auth_failed".to_owned()))
+    });
+    let app = APP.to_string();
+    assert!(node.roomlane(&["room", "end", &app, "forged"]).status.success());
+    node.until("the room's sessions have ended", |_| {
+        trail("forged").iter().filter(|(kind, _)| kind == "end").count() == 2
+    });
+    let told: Vec<String> = trail("forged").into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(told[..2], ["join", "join"], "{told:?}");
+    let act = trail("forged").into_iter().find(|(kind, _)| kind == "act").expect("an act").1;
+    assert_eq!(act, "room.end by uid 0: ok");
     scene.cameras.iter_mut().for_each(|camera| camera.on = false);
     scene.cameras[0].on = true;
     scene.viewers.truncate(1);

@@ -85,6 +85,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Say at which step media between two members of a room stops, and what to do.
     Why(WhyArgs),
+    /// Show what happened lately to one user, room, session, app or address.
+    Trail(TrailArgs),
     /// Act on a room.
     #[command(arg_required_else_help = true)]
     Room(RoomArgs),
@@ -182,6 +184,19 @@ pub struct WhyArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrailArgs {
+    /// A mask as consoles print it (al***e, 203.0.113.x), a session (s0-1-1) or an app (app:7). A name in
+    /// the clear is masked first; whoever shares its mask is shown, too.
+    pub subject: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Without the line of column names.
+    #[arg(long)]
+    pub no_header: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,9 @@ mod programs;
 mod show;
 mod table;
 mod token_cmd;
+mod trail_cmd;
 mod up;
+mod utc;
 mod why_cmd;
 
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Up) => up::run(&place).map(|()| ExitCode::SUCCESS),
         Some(Command::Show(args)) => show::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Why(args)) => why_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Config(args)) => config_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),

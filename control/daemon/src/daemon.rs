@@ -212,6 +212,7 @@ async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
             tokio::task::spawn_blocking(move || shared.metrics.snapshot(&shared.hub)).await;
         let now = measured.unwrap_or_default();
         if let (Some(old), Some(new)) = (&last, &now) {
+            api.hub.trail.compare(old, new);
             for (shard, pps) in loads(old, new) {
                 api.hub.set_load(shard, pps);
             }

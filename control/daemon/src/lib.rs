@@ -11,6 +11,7 @@
 //! | [`link`] | the rings to the data plane, its restarts and ours |
 //! | [`api`] | WHIP and WHEP over HTTP, health and metrics |
 //! | [`demo`] | a page to try it out with a browser |
+//! | [`trail`] | what happened lately to whom, masked, in memory |
 //! | [`why`] | where media between two members stops |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
@@ -30,4 +31,5 @@ pub mod logs;
 pub mod mask;
 pub mod problem;
 pub mod signalling;
+pub mod trail;
 pub mod why;

@@ -25,6 +25,12 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sessions of one member that a question about two members looks at.
 pub const LOOK_SESSIONS_MAX: usize = 32;
+/// Notes of what happened to whom; the oldest is forgotten.
+pub const TRAIL_MAX: usize = 4096;
+/// Notes of one answer: the last ones.
+pub const TRAIL_ANSWER_MAX: usize = 1000;
+/// So many of the last notes are looked at for one that says the same.
+pub const TRAIL_REPEATS: usize = 64;
 /// How long media is watched to say what flows: sound that pauses sends a packet every 400 ms.
 pub const WHY_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -22,6 +22,7 @@ use crate::api::server::bind_unix;
 use crate::directory::RoomKey;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_IDLE, ADMIN_LINE_BYTES_MAX};
 use crate::link::hub::{Closing, Hub, Status};
+use crate::trail::{About, Kind, Subject};
 use crate::{mask, why};
 use audit::Audit;
 use peer::{Peer, Right};
@@ -41,6 +42,8 @@ enum Act {
         from: String,
         to: String,
     },
+    #[serde(rename = "trail")]
+    Trail { subject: String },
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -65,6 +68,7 @@ impl Act {
         match self {
             Act::Status {} => "status",
             Act::Why { .. } => "why",
+            Act::Trail { .. } => "trail",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -72,15 +76,29 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
-            Act::Status {} | Act::Why { .. } => Right::Read,
+            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
+        }
+    }
+
+    /// The same for trails.
+    fn about(&self) -> About {
+        match self {
+            Act::Kick { session } => About { session: session.parse().ok(), ..About::default() },
+            Act::EndRoom { sdkappid, room, room_type } => About {
+                app: Some(*sdkappid),
+                room: room_key(*sdkappid, room, *room_type)
+                    .map_or_else(|_| mask::identity(room), |key| mask::room(&key.room)),
+                ..About::default()
+            },
+            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => About::default(),
         }
     }
 
     /// What it is about, masked, for the audit.
     fn target(&self) -> String {
         match self {
-            Act::Status {} | Act::Why { .. } => String::new(),
+            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
@@ -204,6 +222,11 @@ async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Valu
         let code = result.as_ref().map_or_else(|refused| refused.code, |_| "ok");
         let (audit, name, target) = (Arc::clone(audit), act.name(), act.target());
         let who = peer.credentials();
+        let what = format!("{name} by uid {}: {code}", who.uid);
+        match act.about() {
+            About { session: Some(id), .. } => hub.trail.of_session(Kind::Act, id, &what, 1),
+            about => hub.trail.note(Kind::Act, about, &what, 1),
+        }
         let written =
             tokio::task::spawn_blocking(move || audit.record(who, name, &target, code)).await;
         if !matches!(written, Ok(Ok(()))) {
@@ -224,6 +247,7 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             };
             Ok(why::ask(hub, &key, &user(from)?, &user(to)?).await)
         }
+        Act::Trail { subject } => Ok(hub.trail.answer(&Subject::read(subject))),
         Act::Kick { session } => {
             let Ok(id) = session.parse::<SessionId>() else {
                 return refused("session_invalid", "a session looks like s0-12-3");

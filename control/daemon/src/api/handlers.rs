@@ -16,12 +16,13 @@ use zeroize::Zeroizing;
 
 use crate::api::auth::{self, Access, Clocks, Credentials};
 use crate::api::{Api, AppAccess, Peer, events, redirect};
-use crate::directory::{JoinRequest, ResourceId, ResourceView};
+use crate::directory::{JoinRequest, ResourceId, ResourceView, RoomKey, about};
 use crate::limits::OFFER_BYTES_MAX;
 use crate::mask;
 use crate::problem::{Code, Problem};
 use crate::signalling::answer::Answer;
 use crate::signalling::{Role, Stream, Terms, offer};
+use crate::trail::{self, About};
 
 /// What a path segment keeps as it is (RFC 3986 unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -189,7 +190,15 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
         offer: &ready.offer,
         client: ready.peer.0,
     };
-    let joined = api.hub.join(&request).await?;
+    let key = RoomKey { app: request.app, room: ready.room.clone() };
+    let owner = |session| about(&key, &ready.access.user, session);
+    let joined = api.hub.join(&request).await.inspect_err(|problem| {
+        api.hub.trail.note(trail::Kind::Refusal, owner(None), problem.code, 1);
+    })?;
+    for session in &joined.sessions {
+        let what = if role == Role::Publish { "publishes" } else { "subscribes" };
+        api.hub.trail.joined(*session, owner(Some(*session)), what);
+    }
     let origin = joined.sessions.first().map_or(0, |session| session.0);
     let answer = Answer {
         role,
@@ -251,6 +260,8 @@ pub(super) fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
         api.metrics.rate_limited(problem.code);
         if let Some(suppressed) = api.log.allow() {
             let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
+            let from = About { source: source.clone(), ..About::default() };
+            api.hub.trail.note(trail::Kind::Refusal, from, problem.code, 1 + suppressed);
             tracing::warn!(source, suppressed, "a source is over its budget of joins");
         }
     })
@@ -269,6 +280,8 @@ pub(super) fn verify(
         api.metrics.token_rejected(problem.code);
         if let Some(suppressed) = api.log.allow() {
             let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
+            let from = About { source: source.clone(), ..About::default() };
+            api.hub.trail.note(trail::Kind::Refusal, from, problem.code, 1 + suppressed);
             tracing::info!(source, reason = problem.code, suppressed, "tokens refused");
         }
     })

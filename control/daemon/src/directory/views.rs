@@ -1,10 +1,14 @@
 //! What others may know of the directory.
 
+use std::collections::HashMap;
+
 use proto::{CloseReason, MediaKind, RoomNo, SessionId, SlotState, Token};
 use token::UserId;
 
 use super::{Directory, EventsId, Resource, ResourceId, RoomKey, Slot};
+use crate::mask;
 use crate::signalling::Role;
+use crate::trail::About;
 
 /// What the API may tell about a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,17 @@ pub struct SlotView {
     pub user: Option<UserId>,
 }
 
+/// A member as trails have it: masked.
+pub fn about(key: &RoomKey, user: &UserId, session: Option<SessionId>) -> About {
+    About {
+        app: Some(key.app.0),
+        room: mask::room(&key.room),
+        user: mask::identity(user.as_str()),
+        session,
+        source: String::new(),
+    }
+}
+
 impl Directory {
     /// A resource, if it is there.
     pub fn resource(&self, id: ResourceId) -> Option<ResourceView> {
@@ -48,6 +63,16 @@ impl Directory {
             role: resource.role,
             sessions: resource.sessions.clone(),
         })
+    }
+
+    /// Whose each session is, masked; without those that are closing.
+    pub fn owners(&self) -> HashMap<SessionId, About> {
+        let owner = |(session, held): (&SessionId, &super::Session)| {
+            let resource = self.resources.get(&held.resource?)?;
+            let room = self.rooms.get(&resource.room)?;
+            Some((*session, about(&room.key, &resource.user, Some(*session))))
+        };
+        self.sessions.iter().filter_map(owner).collect()
     }
 
     /// The resource whose event stream this is.

@@ -21,6 +21,7 @@ use crate::directory::{
 };
 use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, LOOK_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
+use crate::trail::{self, Trail};
 
 use super::looks::Looks;
 use super::notices::{Notice, Notices};
@@ -99,6 +100,8 @@ pub type Listening = (ResourceId, Receiver<Notice>, Vec<SlotView>);
 
 /// See the module.
 pub struct Hub {
+    /// What happened lately to whom.
+    pub trail: Trail,
     state: Mutex<State>,
     ordered: WakeUp,
 }
@@ -144,7 +147,7 @@ impl Hub {
             ends: None,
             drops: HandshakeDrops::default(),
         };
-        Ok(Hub { state: Mutex::new(state), ordered: WakeUp::new()? })
+        Ok(Hub { trail: Trail::default(), state: Mutex::new(state), ordered: WakeUp::new()? })
     }
 
     /// The state stays consistent over a panic: every change is made by one call of the directory.
@@ -456,6 +459,7 @@ impl Hub {
         let mut orders = Orders::default();
         state.directory.attach(welcome, survivors, &mut orders);
         state.notices.tell_all();
+        self.trail.owners(state.directory.owners());
         state.outboxes = (0..welcome.shards).map(|_| Outbox::default()).collect();
         state.status = Status::Up { instance: welcome.instance, shards: welcome.shards };
         state.has_attached = true;
@@ -477,12 +481,28 @@ impl Hub {
         state.tell_ended();
     }
 
+    /// What of an event belongs to somebody's trail.
+    fn note(&self, event: &Event) {
+        let (kind, session, what) = match *event {
+            Event::Alive { session } => (trail::Kind::Change, session, "first authentic packet"),
+            Event::PathMoved { session, .. } => (trail::Kind::Change, session, "path settled"),
+            Event::GrantEnded { session } => (trail::Kind::Change, session, "grant expired"),
+            Event::Closed { session, reason, .. } => (trail::Kind::End, session, ended(reason)),
+            Event::Refused { session, why, .. } if session != SessionId(0) => {
+                (trail::Kind::Refusal, session, refusal(why).code)
+            }
+            _ => return,
+        };
+        self.trail.of_session(kind, session, what, 1);
+    }
+
     /// Takes in an event.
     pub fn event(&self, shard: ShardId, event: &Event) {
         let mut state = self.lock();
         if let Event::Looked { session, look } = *event {
             return state.looks.told(session, look);
         }
+        self.note(event);
         let mut orders = Orders::default();
         for outcome in state.directory.event(shard, event, &mut orders) {
             match outcome {
@@ -517,6 +537,17 @@ impl Hub {
         } else {
             self.dispatch(&mut state, orders);
         }
+    }
+}
+
+fn ended(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Left => "left",
+        CloseReason::Kicked => "kicked",
+        CloseReason::RoomEnded => "room ended",
+        CloseReason::GrantExpired => "grant expired",
+        CloseReason::TimedOut => "timed out",
+        CloseReason::Replaced => "replaced by a newer join",
     }
 }
 
