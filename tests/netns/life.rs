@@ -131,6 +131,62 @@ fn a_killed_control_daemon_loses_no_packet_and_comes_back_with_its_rooms() {
     all_dropped(&mut scene, &node, &["revoked", "no_session"], 10);
 }
 
+#[test]
+fn a_reload_loses_no_packet_and_a_removed_apps_secret_opens_no_room() {
+    let Some((lab, node)) = up(&NodeConfig::port(DEVICE)) else { return };
+    let mut scene = scene(&lab, &node);
+    demo(&mut scene);
+    carries(&mut scene, 50, &node);
+    scene.drain(Duration::from_millis(100));
+    let (sent, got) = (scene.cameras[0].sent, scene.got(0));
+    let (file, other) = (node.config_file(), roomlane_tests::node::APP + 1);
+    let good = std::fs::read_to_string(&file).expect("the configuration");
+    let reload = |expected: i32| {
+        let output = node.roomlane(&["config", "reload"]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(expected), "{text}");
+        text
+    };
+    let pids = || ["roomlane-control", "roomlane-dataplane"].map(|name| node.pid(name));
+    let before = pids();
+    // By the command, with an app that comes; by a signal to the supervisor, with one that goes.
+    let added = node.roomlane(&["app", "add", &other.to_string()]);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    scene.flow(Duration::from_millis(300), |_| false);
+    let limits = "[tokens]\nskew_s = 7\n";
+    std::fs::write(&file, format!("{limits}{good}")).expect("written");
+    assert!(reload(0).contains("tokens.skew_s"), "the changed key is told");
+    scene.flow(Duration::from_millis(300), |_| false);
+    std::fs::write(&file, format!("{limits}{good}[port]\n")).expect("written");
+    let refused = reload(3);
+    assert!(refused.contains(&format!("{}:", file.display())), "with its place: {refused}");
+    std::fs::write(&file, &good).expect("written");
+    node.signal("roomlane", nix::sys::signal::Signal::SIGHUP);
+    node.until("the signal reloaded the file", |node| {
+        let shown = node.roomlane(&["config", "show", "--json"]);
+        String::from_utf8_lossy(&shown.stdout).contains("\"tokens.skew_s\":5")
+    });
+    scene.flow(Duration::from_millis(500), |_| false);
+    scene.drain(Duration::from_millis(200));
+    let (sent, got) = (scene.cameras[0].sent - sent, scene.got(0) - got);
+    assert!(sent >= 20, "media flowed meanwhile: {sent}");
+    assert_eq!(got, sent, "no packet was lost\n{}", node.all_drops());
+    assert_eq!(pids(), before, "nothing was restarted");
+    // The app goes: its secret opens nothing, while those who are there stay.
+    let without = good.split("[[app]]").next().expect("a head").to_owned();
+    std::fs::write(&file, without).expect("written");
+    reload(0);
+    let api = node.api();
+    let refused = api.request(
+        "POST",
+        &format!("/whip/{}/demo", roomlane_tests::node::APP),
+        &api.bearer(&Tokens::new("demo", "late")),
+        "v=0",
+    );
+    assert_eq!(refused.status, 404, "{}", refused.body);
+    carries(&mut scene, 20, &node);
+}
+
 fn data_plane_dies(profile: Profile) {
     let Some((lab, node)) = up(&NodeConfig::port(DEVICE)) else { return };
     let sockets = Sockets::new(&lab.peers, PEER_IP);

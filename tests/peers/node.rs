@@ -238,6 +238,17 @@ impl Node {
         line?.split(' ').next()?.parse().ok()
     }
 
+    /// The file that it was started with, and reloads.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("node.toml")
+    }
+
+    /// Sends a signal to one of its processes; `roomlane` is the supervisor.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        let pid = self.pid(name).unwrap_or_else(|| panic!("no {name} runs"));
+        kill(Pid::from_raw(pid), signal).expect("it is ours");
+    }
+
     /// `kill -9` of one of its processes; its pid.
     pub fn kill(&self, name: &str) -> i32 {
         let pid = self.pid(name).unwrap_or_else(|| panic!("no {name} runs"));

@@ -104,7 +104,7 @@ fn run_dirs(arguments: &Arguments) -> Result<Vec<PathBuf>, config::ConfigErrors>
         return Ok(vec![dir.clone()]);
     }
     match &arguments.config {
-        Some(file) => Ok(vec![Config::load(file)?.run_dir()]),
+        Some(file) => Ok(vec![Config::load_alone(file)?.run_dir()]),
         None => Ok(config::run_dirs()),
     }
 }

@@ -100,6 +100,19 @@ fn exchange(mut stream: UnixStream, request: &Value) -> Result<Value, Failure> {
     let message = answer["message"].as_str().unwrap_or(code);
     // The daemon's words may repeat what somebody else sent.
     let message: String = message.chars().filter(|c| !c.is_control()).collect();
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    for error in answer["errors"].as_array().into_iter().flatten() {
+        let text = |key: &str| plain(error[key].as_str().unwrap_or_default());
+        let allowed = text("allowed");
+        let allowed = if allowed.is_empty() { allowed } else { format!("; allowed: {allowed}") };
+        let (file, key, what) = (text("file"), text("key"), text("what"));
+        match (error["line"].as_u64(), error["column"].as_u64()) {
+            (Some(line @ 1..), Some(column)) => {
+                eprintln!("{file}:{line}:{column}: {key}: {what}{allowed}");
+            }
+            _ => eprintln!("{file}: {key}: {what}{allowed}"),
+        }
+    }
     Err(Failure::new(exit_of(code), message))
 }
 
@@ -109,9 +122,9 @@ fn exit_of(code: &str) -> Exit {
         "not_found" => Exit::NotFound,
         "not_permitted" | "forbidden" | "unauthorized" => Exit::NotPermitted,
         "draining" | "limit" | "conflict" | "busy" | "refused" | "unavailable" => Exit::Refused,
-        "session_invalid" | "room_invalid" | "malformed" | "too_long" | "unknown_act" => {
-            Exit::Usage
-        }
+        "config_invalid" => Exit::Config,
+        "invalid" | "session_invalid" | "room_invalid" | "malformed" | "too_long"
+        | "unknown_act" => Exit::Usage,
         "timeout" | "timed_out" => Exit::TimedOut,
         _ => Exit::Failed,
     }

@@ -60,14 +60,14 @@ impl Place {
         if let Some(dir) = &self.node {
             return Ok(vec![dir.clone()]);
         }
-        if self.config.is_some()
-            && let Some((_, config)) = self.load()?
-        {
+        if let Some(path) = &self.config {
+            let config = Config::load_alone(path);
+            let config = config.map_err(|errors| Failure::config(errors.to_string()))?;
             return Ok(vec![config.run_dir()]);
         }
         let mut dirs = config::run_dirs();
         // A host-wide configuration may name a folder; one that does not parse must not hide a node.
-        if let Ok(config) = Config::load(Path::new(config::DEFAULT_PATH))
+        if let Ok(config) = Config::load_alone(Path::new(config::DEFAULT_PATH))
             && let Some(dir) = config.node.run_dir
             && !dirs.contains(&dir)
         {
@@ -93,7 +93,17 @@ pub enum Command {
     /// Act on a session.
     #[command(arg_required_else_help = true)]
     Session(SessionArgs),
-    /// Check a configuration, or print a commented one.
+    /// Make, list, suspend and bound apps while the node runs.
+    #[command(arg_required_else_help = true)]
+    App(crate::app_cmd::AppArgs),
+    /// Take no new sessions; wait until the others have ended.
+    Drain(crate::node_cmd::DrainArgs),
+    /// Take new sessions again.
+    Undrain,
+    /// Change the log level, a limit, or whether new sessions are taken.
+    #[command(arg_required_else_help = true)]
+    Set(crate::node_cmd::SetArgs),
+    /// Check, show, compare, reload or revert the configuration; print a commented one or its schema.
     #[command(arg_required_else_help = true)]
     Config(ConfigArgs),
     /// Look at the host: memory, privileges, cores, devices; print what would fix each problem.
@@ -277,6 +287,32 @@ pub enum ConfigAct {
     },
     /// Print a commented configuration with every key and its default.
     Sample,
+    /// Print the configuration's JSON schema, for editors.
+    Schema,
+    /// Show what the running node obeys; secrets by the names of their files.
+    Show {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a reload would change, and what needs a restart: exit code 0 if nothing, 1 if something.
+    Diff {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply the file to the running node without losing a session or a packet.
+    Reload {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put back what ran before the last reload; the file stays as it is.
+    Revert {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,15 @@
-//! `roomlane config check|sample`.
+//! `roomlane config`: the file by itself, and against what the running node obeys.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use config::{Config, SecretError, secret};
+use serde_json::{Value, json};
 
+use crate::act;
 use crate::args::{ConfigAct, ConfigArgs, Place};
 use crate::exit::{Exit, Failure};
+use crate::table::Table;
 
 /// Runs the subcommand.
 pub fn run(place: &Place, args: &ConfigArgs) -> Result<(), Failure> {
@@ -16,7 +19,61 @@ pub fn run(place: &Place, args: &ConfigArgs) -> Result<(), Failure> {
             let path = file.clone().or_else(|| place.config.clone());
             check(&path.unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH)), *no_secrets)
         }
+        ConfigAct::Schema => Ok(std::io::stdout().lock().write_all(config::schema().as_bytes())?),
+        ConfigAct::Show { json } => show(place, *json),
+        ConfigAct::Diff { json } => match differences(place, "config.diff", *json)? {
+            0 => Ok(()),
+            _ => Err(Failure::failed("")),
+        },
+        ConfigAct::Reload { json } => differences(place, "config.reload", *json).map(drop),
+        ConfigAct::Revert { json } => differences(place, "config.revert", *json).map(drop),
     }
+}
+
+/// An answer as one JSON object of a schema.
+fn print_json(answer: &Value, schema: &str) -> Result<(), Failure> {
+    let mut object = answer.clone();
+    object["schema"] = schema.into();
+    Ok(writeln!(std::io::stdout().lock(), "{object}")?)
+}
+
+fn show(place: &Place, json: bool) -> Result<(), Failure> {
+    let answer = act::ask(&place.run_dirs()?, &json!({ "act": "config.show" }))?;
+    if json {
+        return print_json(&answer, "roomlane.config.v1");
+    }
+    let mut table = Table::new(&["key", "value"]);
+    for (key, value) in answer["settings"].as_object().into_iter().flatten() {
+        table.row(vec![plain(key), plain(&value.to_string())]);
+    }
+    table.write(&mut std::io::stdout().lock(), true)?;
+    Ok(())
+}
+
+/// Asks for something that answers with changed keys, prints them, and says how many there are.
+fn differences(place: &Place, act: &str, json: bool) -> Result<usize, Failure> {
+    let answer = act::ask(&place.run_dirs()?, &json!({ "act": act }))?;
+    let keys = answer["keys"].as_array().cloned().unwrap_or_default();
+    if json {
+        print_json(&answer, "roomlane.config_changes.v1")?;
+        return Ok(keys.len());
+    }
+    if keys.is_empty() {
+        writeln!(std::io::stdout().lock(), "nothing differs")?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["key", "state", "was", "now"]);
+    for key in &keys {
+        let text = |name: &str| plain(key[name].as_str().unwrap_or("-"));
+        table.row(vec![text("key"), text("state"), text("was"), text("now")]);
+    }
+    table.write(&mut std::io::stdout().lock(), true)?;
+    Ok(keys.len())
+}
+
+/// What a terminal would obey is left out.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn check(path: &Path, no_secrets: bool) -> Result<(), Failure> {

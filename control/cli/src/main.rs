@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod act;
+mod app_cmd;
 mod args;
 mod config_cmd;
 mod doctor;
 mod exit;
+mod node_cmd;
 mod peer;
 mod programs;
 mod show;
@@ -53,6 +55,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::App(args)) => app_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Drain(args)) => node_cmd::drain(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Undrain) => node_cmd::undrain(&place).map(|()| ExitCode::SUCCESS),
+        Some(Command::Set(args)) => node_cmd::set(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Config(args)) => config_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Doctor(args)) => doctor::run(&place, &args),
         Some(Command::Peer(args)) => peer::run(&place, &args).map(|()| ExitCode::SUCCESS),

@@ -46,7 +46,7 @@ fn stderr(output: &Output) -> String {
 fn every_command_that_needs_a_node_says_that_there_is_none() {
     let dir = Dir::new("none");
     let node = dir.0.to_str().unwrap();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 20] = [
         &["show", "node"],
         &["show", "worker", "--json"],
         &["show", "port"],
@@ -58,6 +58,15 @@ fn every_command_that_needs_a_node_says_that_there_is_none() {
         &["trail", "al***e"],
         &["room", "end", "7", "r"],
         &["session", "kick", "s0-1-1"],
+        &["config", "show"],
+        &["config", "diff", "--json"],
+        &["config", "reload"],
+        &["config", "revert"],
+        &["app", "list"],
+        &["app", "add", "7"],
+        &["drain", "--deadline", "1s"],
+        &["undrain"],
+        &["set", "log-level", "debug"],
     ];
     for words in commands {
         let output = roomlane(&[words, &["--node", node]].concat());
@@ -106,12 +115,16 @@ fn a_secret_that_others_can_read_fails_the_check_with_the_command_that_fixes_it(
 
 #[test]
 fn wrong_command_lines_are_usage_errors() {
-    let lines: [&[&str]; 6] = [
+    let lines: [&[&str]; 10] = [
         &["show", "weather"],
         &["session", "kick", "s0-1"],
         &["no-such-command"],
         &["../evil"],
         &["peer", "publish", "--user", "u"],
+        &["drain", "--deadline", "soon"],
+        &["set", "log-level", "loud"],
+        &["app", "quota", "7"],
+        &["app", "suspend", "7", "--end-rooms"],
         &["peer", "publish", "--user", "u", "--room", "r", "--sdkappid", "7"],
     ];
     for words in lines {
@@ -119,6 +132,27 @@ fn wrong_command_lines_are_usage_errors() {
         assert_eq!(code(&output), 2, "{words:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty());
     }
+}
+
+#[test]
+fn the_schema_is_json_and_names_every_key_of_the_sample() {
+    let output = roomlane(&["config", "schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sample = roomlane(&["config", "sample"]);
+    let sample = String::from_utf8(sample.stdout).unwrap();
+    let mut section = String::new();
+    let mut keys = 0;
+    for line in sample.lines().map(|line| line.trim_start_matches('#')) {
+        if let Some(rest) = line.strip_prefix('[') {
+            section = rest.trim_start_matches('[').split(']').next().unwrap().to_owned();
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            let at = &schema["properties"][&section];
+            let at = if section == "app" { &at["items"] } else { at };
+            assert!(at["properties"][name].is_object(), "{section}.{name}");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -12,7 +13,7 @@ use crate::model::{
     Workers,
 };
 use crate::net::Cidr;
-use crate::raw::{RawApp, RawConfig, RawLimits, RawNode, RawQuota, RawSdes, RawWorkers};
+use crate::raw::{RawApp, RawConfig, RawDropIn, RawLimits, RawNode, RawQuota, RawSdes, RawWorkers};
 use crate::secret::SecretFile;
 use crate::{check_control, check_port};
 
@@ -31,11 +32,21 @@ pub(crate) struct Checker<'a> {
     name: &'a str,
     errors: Vec<ConfigError>,
     warnings: Vec<Warning>,
+    /// Files may be looked at.
+    reads: bool,
+    /// What others can read is refused with its place.
+    is_production: bool,
 }
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(text: &'a str, name: &'a str) -> Self {
-        Checker { text, name, errors: vec![], warnings: vec![] }
+        let (errors, warnings) = (vec![], vec![]);
+        Checker { text, name, errors, warnings, reads: false, is_production: false }
+    }
+
+    /// Looks at the files that are named, too.
+    pub(crate) fn reading(self) -> Self {
+        Checker { reads: true, ..self }
     }
 
     fn place(&self, span: Option<Span>) -> (usize, usize) {
@@ -89,7 +100,7 @@ impl<'a> Checker<'a> {
     }
 
     /// One of a few words, or the first when the key is absent.
-    fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         raw: &Option<Spanned<String>>,
         key: &str,
@@ -118,6 +129,22 @@ impl<'a> Checker<'a> {
         base.join(raw.get_ref())
     }
 
+    /// A file with a secret or a key. In production one that others can read is refused here, with its
+    /// place; whoever reads it refuses it everywhere.
+    pub(crate) fn key_file(&mut self, raw: &Spanned<String>, key: &str) -> PathBuf {
+        let path = self.path(raw, key);
+        if self.reads && self.is_production {
+            // What cannot be looked at is told by the process that reads it.
+            let mode = std::fs::metadata(&path).map_or(0, |meta| meta.mode() & 0o7777);
+            if mode & 0o077 != 0 {
+                let what = format!("{} has mode {mode:04o}: others can use it", path.display());
+                let allowed = format!("mode 0400 or 0600; run: chmod 0400 {}", path.display());
+                self.refuse(Some(raw.span()), key, what, &allowed);
+            }
+        }
+        path
+    }
+
     /// A file with a secret.
     pub(crate) fn secret_file(
         &mut self,
@@ -126,7 +153,7 @@ impl<'a> Checker<'a> {
         allowed: &str,
     ) -> SecretFile {
         let Some(name) = raw.get_ref().strip_prefix("credential:") else {
-            return SecretFile::Path(self.path(raw, key));
+            return SecretFile::Path(self.key_file(raw, key));
         };
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
             self.refuse(Some(raw.span()), key, "is no credential's name", allowed);
@@ -158,6 +185,7 @@ impl<'a> Checker<'a> {
 /// Checks everything; errors of all sections are reported together.
 pub(crate) fn config(raw: RawConfig, mut c: Checker<'_>) -> Result<Config, ConfigErrors> {
     let node = node(&mut c, &raw.node);
+    c.is_production = node.environment == Environment::Production;
     let workers = workers(&mut c, &raw.workers);
     let port = check_port::port(&mut c, &raw.port, workers.shards());
     let limits = limits(&mut c, &raw.limits);
@@ -299,10 +327,27 @@ fn apps(c: &mut Checker<'_>, raw: &[Spanned<RawApp>], environment: Environment) 
         }
         apps.push(app);
     }
-    if raw.is_empty() {
-        c.warn(None, "app", "no [[app]]: nobody can join");
-    }
     apps
+}
+
+/// The apps of one file of `conf.d`; `taken` has those of the files before it.
+pub(crate) fn drop_in(
+    raw: &RawDropIn,
+    mut c: Checker<'_>,
+    environment: Environment,
+    taken: &mut HashMap<u32, String>,
+) -> Result<(Vec<App>, Vec<Warning>), ConfigErrors> {
+    c.is_production = environment == Environment::Production;
+    let apps = apps(&mut c, &raw.app, environment);
+    for (app, entry) in apps.iter().zip(&raw.app) {
+        if let Some(first) = taken.insert(app.sdkappid, c.name.to_owned())
+            && first != c.name
+        {
+            let what = format!("{} is taken by {first}", app.sdkappid);
+            c.refuse(Some(entry.span()), "app.sdkappid", what, "each app in one file");
+        }
+    }
+    if c.errors.is_empty() { Ok((apps, c.warnings)) } else { Err(ConfigErrors(c.errors)) }
 }
 
 fn app(c: &mut Checker<'_>, entry: &Spanned<RawApp>, environment: Environment) -> App {
@@ -327,6 +372,7 @@ fn app(c: &mut Checker<'_>, entry: &Spanned<RawApp>, environment: Environment) -
         private_map_key_required: raw.private_map_key_required,
         quota: quota(c, &raw.quota),
         demo,
+        suspended: raw.suspended,
     }
 }
 
@@ -385,7 +431,8 @@ fn across(c: &mut Checker<'_>, raw: &RawConfig, node: &Node, port: &Port, contro
     if let Some(page) = raw.control.demo.as_ref().filter(|page| *page.get_ref())
         && node.environment == Environment::Production
     {
-        c.warn(Some(page.span()), "control.demo", "the demo page is served in production");
+        let allowed = "false where node.environment = \"production\"";
+        c.refuse(Some(page.span()), "control.demo", "the demo page in production", allowed);
     }
     let demo = raw.app.iter().find_map(|app| app.get_ref().demo.as_ref().filter(|d| *d.get_ref()));
     if let Some(demo) = demo.filter(|_| !control.listen.is_local()) {

@@ -36,7 +36,7 @@ pub(crate) fn control(c: &mut Checker<'_>, raw: &RawControl, workers: &Workers) 
     let tls = match (&raw.tls_cert, &raw.tls_key) {
         (Some(cert), Some(key)) => Some(Tls {
             cert: c.path(cert, "control.tls_cert"),
-            key: c.path(key, "control.tls_key"),
+            key: c.key_file(key, "control.tls_key"),
         }),
         (None, None) => None,
         (Some(one), None) => {
@@ -77,6 +77,11 @@ pub(crate) fn control(c: &mut Checker<'_>, raw: &RawControl, workers: &Workers) 
         cors_origins: origins(c, raw),
         ice_servers: ice_servers(c, raw),
         redirect: raw.redirect.as_ref().and_then(|value| hook(c, value)),
+        log_level: c.choice(
+            &raw.log_level,
+            "control.log_level",
+            &["info", "error", "warn", "debug", "trace"].map(|word| (word, word)),
+        ),
         user,
         group,
     }

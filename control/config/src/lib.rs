@@ -11,21 +11,26 @@
 mod check;
 mod check_control;
 mod check_port;
+pub mod drop_in;
 mod error;
+pub mod keys;
 mod locate;
 pub mod model;
 mod net;
 mod raw;
+mod schema;
 pub mod secret;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Warning};
+pub use keys::{Change, Effect, changes};
 pub use model::{
     App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen, Node,
     Poll, Port, PortType, Tls, Workers,
 };
 pub use net::Cidr;
+pub use schema::schema;
 pub use secret::{SecretError, SecretFile};
 
 /// Where the configuration lies when nobody says otherwise.
@@ -40,11 +45,40 @@ pub fn sample() -> &'static str {
 }
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, and the apps in `conf.d` beside it.
     ///
     /// # Errors
     /// Every problem found, each with its place. A file that cannot be read is one of them.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = read(path).map_err(|cause| ConfigErrors::unreadable(&name, &cause))?;
+        let checked = Config::checked(&text, check::Checker::new(&text, &name).reading(), &name);
+        // What is wrong with drop-ins is told beside what is wrong with the file.
+        let environment = checked.as_ref().map_or(Environment::Development, |c| c.node.environment);
+        let (mut apps, mut warnings) = (vec![], vec![]);
+        if let Ok(config) = &checked {
+            apps.clone_from(&config.apps);
+        }
+        let read = drop_in::read(path, environment, &mut apps, &mut warnings);
+        match (checked, read) {
+            (Ok(mut config), Ok(())) => {
+                config.apps = apps;
+                config.warnings.extend(warnings);
+                Ok(config.warned(&name))
+            }
+            (Err(mut errors), Err(more)) => {
+                errors.0.extend(more.0);
+                Err(errors)
+            }
+            (Err(errors), Ok(())) | (Ok(_), Err(errors)) => Err(errors),
+        }
+    }
+
+    /// Reads and checks the file alone: who only looks for the node may not be allowed to read its apps.
+    ///
+    /// # Errors
+    /// As for [`Config::load`].
+    pub fn load_alone(path: &Path) -> Result<Config, ConfigErrors> {
         let name = path.display().to_string();
         let text = read(path).map_err(|cause| ConfigErrors::unreadable(&name, &cause))?;
         Config::parse(&text, &name)
@@ -55,8 +89,26 @@ impl Config {
     /// # Errors
     /// Every problem found, each with its place.
     pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+        Config::checked(text, check::Checker::new(text, name), name).map(|c| c.warned(name))
+    }
+
+    fn checked(
+        text: &str,
+        checker: check::Checker<'_>,
+        name: &str,
+    ) -> Result<Config, ConfigErrors> {
         let raw = toml::from_str(text).map_err(|error| locate::explain(&error, text, name))?;
-        check::config(raw, check::Checker::new(text, name))
+        check::config(raw, checker)
+    }
+
+    /// With what can only be told once all files are read.
+    fn warned(mut self, name: &str) -> Config {
+        if self.apps.is_empty() {
+            let (file, key) = (name.to_owned(), "app".to_owned());
+            let text = "no [[app]]: nobody can join".to_owned();
+            self.warnings.push(Warning { file, line: 0, column: 0, key, text });
+        }
+        self
     }
 
     /// The folder of sockets, pid file and lock.

@@ -220,6 +220,8 @@ pub struct Control {
     pub ice_servers: Vec<IceServer>,
     /// Asked before each join whether another node should serve it.
     pub redirect: Option<Hook>,
+    /// Lines of the control daemon's log: this level and above.
+    pub log_level: &'static str,
     /// The control daemon runs as this user when the supervisor is root.
     pub user: Option<String>,
     /// The control daemon runs as this group; the user's own when it is not set.
@@ -296,6 +298,8 @@ pub struct App {
     pub quota: AppQuota,
     /// Its secret may be known to everybody; refused in production.
     pub demo: bool,
+    /// Nobody joins, and nobody renews.
+    pub suspended: bool,
 }
 
 /// Limits of one app. Zero means unlimited.

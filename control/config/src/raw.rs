@@ -76,6 +76,7 @@ pub(crate) struct RawControl {
     pub(crate) cors_origins: Texts,
     pub(crate) ice_servers: Vec<Spanned<RawIceServer>>,
     pub(crate) redirect: Text,
+    pub(crate) log_level: Text,
     pub(crate) user: Text,
     pub(crate) group: Text,
 }
@@ -108,6 +109,14 @@ pub(crate) struct RawApp {
     pub(crate) private_map_key_required: bool,
     pub(crate) quota: RawQuota,
     pub(crate) demo: Option<Spanned<bool>>,
+    pub(crate) suspended: bool,
+}
+
+/// A file of `conf.d`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDropIn {
+    pub(crate) app: Vec<Spanned<RawApp>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

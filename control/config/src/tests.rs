@@ -280,16 +280,82 @@ fn nobody_can_join_without_an_app_and_is_told() {
 }
 
 #[test]
-fn the_demo_page_is_off_unless_asked_for_and_told_in_production() {
+fn the_demo_page_is_off_unless_asked_for_and_refused_in_production() {
     let control = "[control]\ndemo = true\n";
     let app = "[[app]]\nsdkappid = 1\nsecret_files = [\"s\"]\n";
-    let of = |head: &str, control: &str| parse(&format!("{head}{control}{app}"));
-    assert!(!of("", "").control.demo);
-    let development = of("", control);
+    assert!(!parse(app).control.demo);
+    let development = parse(&format!("{control}{app}"));
     assert!(development.control.demo && development.warnings.is_empty());
-    let production = of("[node]\nenvironment = \"production\"\n", control);
-    assert!(production.control.demo);
-    assert!(production.warnings[0].to_string().contains("control.demo: warning: the demo page"));
+    let text = error(&format!("[node]\nenvironment = \"production\"\n{control}{app}"));
+    assert!(text.starts_with("n.toml:4:8: control.demo: the demo page in production"), "{text}");
+}
+
+/// A folder of files for one test.
+fn files(name: &str, files: &[(&str, &str, u32)]) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = std::env::temp_dir().join(format!("rl-config-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("conf.d")).unwrap();
+    for (file, text, mode) in files {
+        std::fs::write(dir.join(file), text).unwrap();
+        let mode = std::fs::Permissions::from_mode(*mode);
+        std::fs::set_permissions(dir.join(file), mode).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn keys_that_others_can_use_are_refused_in_production_with_their_place() {
+    let app = "[[app]]\nsdkappid = 7\nsecret_files = [\"s\"]\n";
+    let production = format!("[node]\nenvironment = \"production\"\n{app}");
+    for (mode, refused) in [(0o400, false), (0o600, false), (0o640, true), (0o604, true)] {
+        let dir = files("modes", &[("n.toml", &production, 0o644), ("s", "x", mode)]);
+        let loaded = Config::load(&dir.join("n.toml"));
+        assert_eq!(loaded.is_err(), refused, "{mode:o}");
+        if let Err(errors) = loaded {
+            let text = errors.to_string();
+            assert!(text.contains("n.toml:5:17: app.secret_files: "), "{text}");
+            assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
+            assert!(text.contains("chmod 0400"), "{text}");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+    let inline = "[[app]]\nsdkappid = 7\nsecret = \"0123\"\n";
+    let text = error(&format!("[node]\nenvironment = \"production\"\n{inline}"));
+    assert!(text.starts_with("n.toml:5:1: ") && !text.contains("0123"), "{text}");
+}
+
+#[test]
+fn a_drop_in_replaces_the_app_of_the_file_and_two_of_one_app_are_refused() {
+    let app = |id: u32, rooms: u32| {
+        format!("[[app]]\nsdkappid = {id}\nsecret_files = [\"s\"]\nquota = {{ rooms = {rooms} }}\n")
+    };
+    let (main, seven, eight) = (app(7, 1), app(7, 2), app(8, 3));
+    let dir = files(
+        "dropin",
+        &[
+            ("n.toml", &main, 0o644),
+            ("conf.d/a.toml", &seven, 0o600),
+            ("conf.d/b.toml", &eight, 0o600),
+            ("conf.d/c.secret", "no toml", 0o600),
+        ],
+    );
+    let config = Config::load(&dir.join("n.toml")).unwrap();
+    let rooms = |id| config.app(id).unwrap().quota.rooms;
+    assert_eq!((config.apps.len(), rooms(7), rooms(8)), (2, 2, 3));
+    let secret = SecretFile::Path(dir.join("conf.d/s"));
+    assert_eq!(
+        config.app(7).unwrap().secret_files,
+        [secret],
+        "paths start at the drop-in's folder"
+    );
+    std::fs::write(dir.join("conf.d/c.toml"), app(8, 4)).unwrap();
+    let text = Config::load(&dir.join("n.toml")).unwrap_err().to_string();
+    assert!(text.contains("conf.d/c.toml:1:1: app.sdkappid: 8 is taken by"), "{text}");
+    std::fs::write(dir.join("conf.d/c.toml"), "[node]\nname = \"x\"\n").unwrap();
+    let text = Config::load(&dir.join("n.toml")).unwrap_err().to_string();
+    assert!(text.contains("conf.d/c.toml:1:"), "only apps: {text}");
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

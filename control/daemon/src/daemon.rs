@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use config::{Config, PortType};
 use proto::link::ADMIN_SOCKET;
 use proto::{Quota, SdkAppId};
+use sha2::{Digest, Sha256};
 use token::{AppKeys, Secret};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -20,7 +21,7 @@ use crate::admin::audit::Audit;
 use crate::api::cors::Cors;
 use crate::api::rates::Rates;
 use crate::api::server::{self, Server};
-use crate::api::{self, Api, AppAccess};
+use crate::api::{self, Api, AppAccess, Live};
 use crate::demo;
 use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
 use crate::export::{Metrics, loads};
@@ -30,6 +31,7 @@ use crate::limits::{EVENT_STREAMS_MAX, SOURCE_SWEEP};
 use crate::link::Link;
 use crate::link::hub::Hub;
 use crate::logs::LogLimit;
+use crate::running::Running;
 use crate::signalling::address::MediaAddresses;
 
 /// How often the shards' load is measured.
@@ -41,6 +43,9 @@ const AUDIT_FILE: &str = "audit.jsonl";
 pub struct Daemon {
     /// Where requests meet the link.
     pub hub: Arc<Hub>,
+    /// The configuration that runs.
+    pub running: Arc<Running>,
+    audit: Arc<Audit>,
     /// Signalling over TCP.
     pub listen: Option<SocketAddr>,
     /// Health and metrics over TCP.
@@ -59,17 +64,22 @@ pub fn apps(config: &Config) -> Result<HashMap<u32, AppAccess>> {
     let mut apps = HashMap::new();
     for app in &config.apps {
         let mut secrets = Vec::new();
+        let mut digest = Sha256::new();
         for file in &app.secret_files {
             // Its sentence names the cause already: no chain to print twice.
             let text = file.read().map_err(|error| anyhow::anyhow!("{error}"))?;
             let secret = Secret::from_file_content(text.as_bytes())
                 .with_context(|| format!("{file}: app {}", app.sdkappid))?;
+            digest.update(text.as_bytes());
+            digest.update(b"\n");
             secrets.push(secret);
         }
         let access = AppAccess {
             keys: AppKeys::new(app.sdkappid, secrets)?,
             private_map_key_required: app.private_map_key_required,
             joins_per_s: app.quota.joins_per_s,
+            is_suspended: app.suspended,
+            digest: digest.finalize().into(),
         };
         apps.insert(app.sdkappid, access);
     }
@@ -91,18 +101,36 @@ pub fn ice_links(config: &Config) -> Result<Vec<HeaderValue>> {
     links.collect::<Result<_>>().context("control.ice_servers")
 }
 
-/// What the directory needs of a configuration.
-pub fn settings(config: &Config) -> Settings {
+/// Everything that requests see and a reload exchanges; reads the files of secrets.
+///
+/// # Errors
+/// The file and what is wrong with it.
+pub fn live(config: &Config) -> Result<Live> {
+    Ok(Live {
+        apps: apps(config)?,
+        skew_s: u64::from(config.token_skew_s),
+        ice_links: ice_links(config)?,
+        redirect: config.control.redirect.clone(),
+    })
+}
+
+/// What shards allow each app.
+pub fn quotas(config: &Config) -> HashMap<SdkAppId, Quota> {
     let quota = |app: &config::App| Quota {
         packets_per_s: app.quota.packets_per_s,
         bytes_per_s: app.quota.bytes_per_s,
         sessions: app.quota.sessions,
         rooms: app.quota.rooms,
     };
+    config.apps.iter().map(|app| (SdkAppId(app.sdkappid), quota(app))).collect()
+}
+
+/// What the directory needs of a configuration.
+pub fn settings(config: &Config) -> Settings {
     let shards = u16::try_from(config.workers.shards()).unwrap_or(u16::MAX);
     let udp_base = config.port.udp_base;
     Settings {
-        apps: config.apps.iter().map(|app| (SdkAppId(app.sdkappid), quota(app))).collect(),
+        apps: quotas(config),
         media: MediaAddresses {
             own: config.port.addresses.clone(),
             advertise: config.port.advertise.clone(),
@@ -116,11 +144,12 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 impl Daemon {
-    /// Starts everything: sockets are bound and the link is on its way when this returns.
+    /// Starts everything: sockets are bound and the link is on its way when this returns. `file` is
+    /// where `config` came from, and what a reload reads.
     ///
     /// # Errors
     /// What could not be read or bound.
-    pub async fn start(config: &Config) -> Result<Daemon> {
+    pub async fn start(config: &Config, file: &Path) -> Result<Daemon> {
         let run_dir = config.run_dir();
         std::fs::create_dir_all(&run_dir).with_context(|| run_dir.display().to_string())?;
         let tls = config.control.tls.as_ref().map(server::tls).transpose()?;
@@ -128,21 +157,18 @@ impl Daemon {
         let directory = Directory::new(settings(config), Box::new(SystemEntropy), unix_s);
         let hub = Arc::new(Hub::new(directory)?);
         let metrics = Arc::new(Metrics::new(run_dir.clone())?);
-        let apps = apps(config)?;
-        let shares: Vec<_> = apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
+        let live = live(config)?;
+        let shares: Vec<_> = live.apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
         let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics))?;
         let api = Arc::new(Api {
             hub: Arc::clone(&hub),
             identities: Arc::new(Identities::new(unix_s)?),
             rates: Rates::new(config.limits.source_joins_per_s, shares),
-            apps,
-            skew_s: u64::from(config.token_skew_s),
+            live: RwLock::new(Arc::new(live)),
             metrics: Arc::clone(&metrics),
             log: LogLimit::default(),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             cors: Arc::new(Cors { origins: config.control.cors_origins.clone() }),
-            ice_links: ice_links(config)?,
-            redirect: config.control.redirect.clone(),
         });
         let control = &config.control;
         let mut router = api::router(Arc::clone(&api));
@@ -159,20 +185,41 @@ impl Daemon {
             .with_context(|| format!("control.admin_listen {}", control.admin_listen))?;
         let audit = audit_path(&run_dir);
         let audit = Audit::open(&audit).with_context(|| audit.display().to_string())?;
+        let audit = Arc::new(audit);
+        let running = Arc::new(Running::new(file.to_owned(), config, Arc::clone(&api)));
         let socket = run_dir.join(ADMIN_SOCKET);
-        let admin = Admin::bind(&socket, Arc::clone(&hub), Arc::new(audit))
+        let admin = Admin::bind(&socket, Arc::clone(&hub), Arc::clone(&audit))
             .await
-            .with_context(|| socket.display().to_string())?;
+            .with_context(|| socket.display().to_string())?
+            .with_node(Arc::clone(&running));
         let (stop, stopped) = watch::channel(false);
         let (listen, admin_listen) = (signalling.local_addr(), health.local_addr());
         let tasks = vec![
             tokio::spawn(signalling.serve(stopped.clone())),
             tokio::spawn(health.serve(stopped.clone())),
             tokio::spawn(admin.serve(stopped.clone())),
+            tokio::spawn(end_overdue(Arc::clone(&running), stopped.clone())),
             tokio::spawn(housekeeping(api, stopped)),
         ];
         let link = Link::start(Arc::clone(&hub), run_dir)?;
-        Ok(Daemon { hub, listen, admin_listen, stop, tasks, link, handshakes })
+        Ok(Daemon { hub, running, audit, listen, admin_listen, stop, tasks, link, handshakes })
+    }
+
+    /// Applies the configuration's file, as SIGHUP asks; what comes of it is in the log and the audit.
+    pub async fn reload(&self) {
+        let (running, audit) = (Arc::clone(&self.running), Arc::clone(&self.audit));
+        let reloaded = tokio::task::spawn_blocking(move || {
+            let code = running.reload().map_or_else(|refused| refused.code, |_| "ok");
+            let own = shm::fdpass::Credentials {
+                pid: std::process::id(),
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+            };
+            if let Err(error) = audit.record(own, "config.reload", "SIGHUP", code) {
+                tracing::error!(%error, "a reload could not be written to the audit file");
+            }
+        });
+        let _ = reloaded.await;
     }
 
     /// Ends everything. Sessions and media go on without us.
@@ -196,6 +243,19 @@ impl Daemon {
 fn audit_path(run_dir: &Path) -> PathBuf {
     let folder = ["LOGS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find_map(std::env::var_os);
     folder.map_or_else(|| run_dir.to_owned(), PathBuf::from).join(AUDIT_FILE)
+}
+
+/// Ends what is left when the deadline of draining has passed.
+async fn end_overdue(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(LOAD_INTERVAL) => {}
+            _ = stop.changed() => break,
+        }
+        if let Some(closing) = running.overdue() {
+            closing.finished().await;
+        }
+    }
 }
 
 /// Measures the shards' load and forgets idle sources.

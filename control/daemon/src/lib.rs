@@ -13,6 +13,7 @@
 //! | [`demo`] | a page to try it out with a browser |
 //! | [`trail`] | what happened lately to whom, masked, in memory |
 //! | [`why`] | where media between two members stops |
+//! | [`running`] | the configuration that runs, reload, acts on apps, draining |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
 //! Start reading at [`daemon::Daemon::start`].
@@ -30,6 +31,7 @@ pub mod link;
 pub mod logs;
 pub mod mask;
 pub mod problem;
+pub mod running;
 pub mod signalling;
 pub mod trail;
 pub mod why;

@@ -1,6 +1,8 @@
 //! A bound on log lines that strangers can cause.
 
+use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::state::{InMemoryState, NotKeyed};
@@ -32,6 +34,35 @@ impl LogLimit {
             None
         }
     }
+}
+
+type SetLevel = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Changes the level of the subscriber that [`to_stderr`] made.
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Lines for people on a terminal, JSON for the journal, of `level` and above. `ROOMLANE_LOG` filters
+/// instead, as in `debug` or `warn,daemon::link=trace`.
+pub fn to_stderr(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ROOMLANE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        lines.init();
+        let _ = SET_LEVEL.set(Box::new(move |level| handle.reload(EnvFilter::new(level)).is_ok()));
+    } else {
+        let lines = lines.json().with_filter_reloading();
+        let handle = lines.reload_handle();
+        lines.init();
+        let _ = SET_LEVEL.set(Box::new(move |level| handle.reload(EnvFilter::new(level)).is_ok()));
+    }
+}
+
+/// From now on lines of `level` and above. `false` when there is no log.
+pub fn set_level(level: &str) -> bool {
+    SET_LEVEL.get().is_some_and(|set| set(level))
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The `roomlane-control` program: arguments, start and end of the control process.
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use config::Config;
 use daemon::daemon::Daemon;
+use daemon::logs;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         eprintln!("{}: app.secret_files: {error:#}", arguments.config.display());
         return ExitCode::from(EXIT_CONFIG);
     }
-    log_to_stderr();
+    logs::to_stderr(config.control.log_level);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        let done = runtime.block_on(run(&config));
+        let done = runtime.block_on(run(&config, &arguments.config));
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         done
     });
@@ -61,11 +61,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: &Config) -> Result<()> {
+async fn run(config: &Config, file: &Path) -> Result<()> {
     // Before anything is bound, so that a signal during the start ends us in order.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Daemon::start(config).await?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let daemon = Daemon::start(config, file).await?;
     tracing::info!(
         listen = %config.control.listen,
         admin_listen = %config.control.admin_listen,
@@ -74,24 +75,15 @@ async fn run(config: &Config) -> Result<()> {
     );
     // Not started by systemd: nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => daemon.reload().await,
+        }
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tracing::info!("stopping; media goes on");
     daemon.stop().await;
     Ok(())
-}
-
-/// Lines for people on a terminal, JSON for the journal. `ROOMLANE_LOG` filters, as in `debug`.
-fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ROOMLANE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        lines.init();
-    } else {
-        lines.json().init();
-    }
 }

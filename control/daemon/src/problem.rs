@@ -46,6 +46,7 @@ codes! {
     MediaAddressNotAllowed 403 "media_address_not_allowed" "The media address is neither the client's own nor one that the node allows.";
     RoomDoesNotExist 403 "room_does_not_exist" "The room does not exist, and the tokens do not allow creating it.";
     EnterNotAllowed 403 "enter_not_allowed" "The tokens do not allow entering the room.";
+    AppSuspended 403 "app_suspended" "The app is suspended: nobody joins, and no grant is renewed.";
     OtherUser 403 "other_user" "The tokens are for another user than the resource's.";
     AppUnknown 404 "app_unknown" "No app has this SdkAppId here.";
     ResourceUnknown 404 "resource_unknown" "No such resource: it was left, has ended or never was.";

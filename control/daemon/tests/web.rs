@@ -80,7 +80,7 @@ async fn peers_are_told_ice_servers_with_their_credentials() {
         ice_link("turns:turn.example?transport=tcp", Some(("u", "p\"w\\d"))).unwrap(),
     ];
     assert!(format!("{links:?}").matches("Sensitive").count() == 2, "not in logs");
-    let control = Control::start_with(&dir, 0, |api| api.ice_links = links);
+    let control = Control::start_live(&dir, |live| live.ice_links = links);
     control.is_up().await;
     let sig = user_sig(APP, "alice");
     let post = ask("POST", &format!("/whip/{APP}/demo")).bearer(&sig).sdp(CHROMIUM_CAMERA);
@@ -352,7 +352,7 @@ async fn a_hook_may_send_a_join_elsewhere_and_whatever_else_it_does_it_is_served
     let elsewhere =
         elsewhere.replace("50", &elsewhere.split("\r\n\r\n").nth(1).unwrap().len().to_string());
     let (to_b, mut questions) = hook(elsewhere.leak()).await;
-    let control = Control::start_with(&dir, 0, |api| api.redirect = Some(to_b));
+    let control = Control::start_live(&dir, |live| live.redirect = Some(to_b));
     control.is_up().await;
     let reply = control.send(post()).await;
     let location = reply.header("location");
@@ -385,7 +385,7 @@ async fn a_hook_may_send_a_join_elsewhere_and_whatever_else_it_does_it_is_served
         hooks.push(hook(answer).await.0);
     }
     for hook in hooks {
-        let control = Control::start_with(&dir, 0, |api| api.redirect = Some(hook));
+        let control = Control::start_live(&dir, |live| live.redirect = Some(hook));
         control.is_up().await;
         assert_eq!(control.send(post()).await.status, 201);
     }

@@ -9,6 +9,8 @@ pub const DATAPLANE_SOCKET: &str = "dataplane.sock";
 pub const STATS_SOCKET: &str = "stats.sock";
 /// File name of the control plane's admin socket (JSON lines).
 pub const ADMIN_SOCKET: &str = "control.sock";
+/// File name of what a draining node remembers over a restart of its control plane.
+pub const DRAIN_FILE: &str = "draining";
 
 /// First message of a control plane. With it goes at most one descriptor: the control region of the
 /// data plane that died, whose ledger the new one continues.

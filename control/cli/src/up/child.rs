@@ -108,6 +108,12 @@ impl Child {
         self.process.as_ref().map(std::process::Child::id)
     }
 
+    /// Sends it a signal; `false` when it does not run.
+    pub fn signal(&self, signal: Signal) -> bool {
+        let pid = self.pid().map(|pid| Pid::from_raw(pid as i32));
+        pid.is_some_and(|pid| kill(pid, signal).is_ok())
+    }
+
     /// How it ended, once.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.process.as_mut()?.try_wait().ok().flatten()?;

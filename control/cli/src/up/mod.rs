@@ -18,6 +18,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use config::Config;
+use nix::sys::signal::Signal;
+use proto::link::DRAIN_FILE;
 use serde_json::Value;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -141,6 +143,8 @@ impl Supervisor {
         ids: Option<Ids>,
         claim: Claim,
     ) -> Result<Self, Failure> {
+        // A node that is started takes sessions, whatever it was told before.
+        let _ = std::fs::remove_file(run_dir.join(DRAIN_FILE));
         let dataplane = Child::new(programs::DATAPLANE, &file, None)?;
         let control = Child::new(programs::CONTROL, &file, ids)?;
         let (sender, events) = channel();
@@ -172,6 +176,8 @@ impl Supervisor {
             match self.next(deadline) {
                 Some(Event::Ready(ready)) => break ready,
                 Some(Event::Signal(SIGCHLD)) => self.first_end(true)?,
+                // The files are about to be read, or just were.
+                Some(Event::Signal(SIGHUP)) => {}
                 Some(Event::Signal(_)) => {
                     self.stopping = true;
                     return Ok(());
@@ -185,6 +191,7 @@ impl Supervisor {
         while !crate::show::control_alive(&self.run_dir) {
             match self.next(Instant::now() + LOOK) {
                 Some(Event::Signal(SIGCHLD)) => self.first_end(false)?,
+                Some(Event::Signal(SIGHUP)) => {}
                 Some(Event::Signal(_)) => {
                     self.stopping = true;
                     return Ok(());
@@ -236,6 +243,7 @@ impl Supervisor {
             let due = [&self.dataplane, &self.control].into_iter().filter_map(|c| c.retry_at).min();
             match self.next(due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))) {
                 Some(Event::Signal(SIGCHLD)) => self.reap(),
+                Some(Event::Signal(SIGHUP)) => self.reload(),
                 Some(Event::Signal(_)) => self.stopping = true,
                 Some(Event::Ready(_)) => say("the data plane is up again"),
                 None => {}
@@ -243,6 +251,14 @@ impl Supervisor {
             self.restart();
         }
         Ok(())
+    }
+
+    /// The control daemon reloads, and says in its log what came of it.
+    fn reload(&self) {
+        match self.control.signal(Signal::SIGHUP) {
+            true => say("reload: passed on to the control daemon"),
+            false => say("reload: the control daemon is being started and reads the file anyway"),
+        }
     }
 
     fn reap(&mut self) {

@@ -5,8 +5,10 @@
 //! not, is one line of the audit file.
 
 pub mod audit;
+mod node;
 mod peer;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,9 +24,11 @@ use crate::api::server::bind_unix;
 use crate::directory::RoomKey;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_IDLE, ADMIN_LINE_BYTES_MAX};
 use crate::link::hub::{Closing, Hub, Status};
+use crate::running::{Refused, Running};
 use crate::trail::{About, Kind, Subject};
 use crate::{mask, why};
 use audit::Audit;
+use node::NodeAct;
 use peer::{Peer, Right};
 
 /// One request line.
@@ -107,14 +111,8 @@ impl Act {
     }
 }
 
-/// A refused act.
-struct Refused {
-    code: &'static str,
-    message: String,
-}
-
 fn refused<T>(code: &'static str, message: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused { code, message: message.into() })
+    Err(Refused { code, message: message.into(), errors: vec![] })
 }
 
 /// The socket, bound.
@@ -123,6 +121,7 @@ pub struct Admin {
     path: PathBuf,
     hub: Arc<Hub>,
     audit: Arc<Audit>,
+    node: Option<Arc<Running>>,
 }
 
 impl Admin {
@@ -134,7 +133,12 @@ impl Admin {
         use std::os::unix::fs::PermissionsExt;
         let listener = bind_unix(path).await?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-        Ok(Admin { listener, path: path.to_owned(), hub, audit })
+        Ok(Admin { listener, path: path.to_owned(), hub, audit, node: None })
+    }
+
+    /// Acts on the node as a whole are served, too.
+    pub fn with_node(self, node: Arc<Running>) -> Admin {
+        Admin { node: Some(node), ..self }
     }
 
     /// Serves until `stop` turns true; then the socket file goes.
@@ -146,9 +150,10 @@ impl Admin {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (hub, audit) = (Arc::clone(&self.hub), Arc::clone(&self.audit));
+                        let node = self.node.clone();
                         tokio::spawn(async move {
                             let _slot = slot;
-                            if let Err(error) = talk(stream, &hub, &audit).await {
+                            if let Err(error) = talk(stream, &hub, &audit, node.as_ref()).await {
                                 tracing::debug!(%error, "an admin connection ended");
                             }
                         });
@@ -165,7 +170,12 @@ impl Admin {
     }
 }
 
-async fn talk(stream: UnixStream, hub: &Hub, audit: &Arc<Audit>) -> std::io::Result<()> {
+async fn talk(
+    stream: UnixStream,
+    hub: &Hub,
+    audit: &Arc<Audit>,
+    node: Option<&Arc<Running>>,
+) -> std::io::Result<()> {
     let credentials = shm::fdpass::peer_credentials(&stream)?;
     // The group database may live in a directory service: not on this thread.
     let peer = tokio::task::spawn_blocking(move || Peer::identify(credentials)).await;
@@ -184,7 +194,7 @@ async fn talk(stream: UnixStream, hub: &Hub, audit: &Arc<Audit>) -> std::io::Res
         let too_long = line.len() > ADMIN_LINE_BYTES_MAX;
         let answer = match too_long {
             true => answer_of("?", refused("too_long", "a line is at most 4096 bytes")),
-            false => answer(&line, &peer, hub, audit).await,
+            false => answer(&line, &peer, hub, audit, node).await,
         };
         writer.write_all(format!("{answer}\n").as_bytes()).await?;
         if too_long {
@@ -200,30 +210,76 @@ fn answer_of(act: &str, result: Result<Value, Refused>) -> Value {
             value["act"] = act.into();
             value
         }
-        Err(refused) => json!({ "ok": false, "code": refused.code, "message": refused.message }),
+        Err(refused) => {
+            let mut value =
+                json!({ "ok": false, "code": refused.code, "message": refused.message });
+            if !refused.errors.is_empty() {
+                value["errors"] = refused.errors.into();
+            }
+            value
+        }
     }
 }
 
-async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Value {
-    let act: Act = match serde_json::from_slice(line) {
-        Ok(act) => act,
+/// Which act a line is about.
+#[derive(Deserialize)]
+struct Named<'a> {
+    act: Cow<'a, str>,
+}
+
+/// An act on what is in the node, or on the node as a whole.
+enum Request {
+    Inside(Act),
+    Node(NodeAct),
+}
+
+impl Request {
+    fn parse(line: &[u8], has_node: bool) -> serde_json::Result<Request> {
+        let named: Named<'_> = serde_json::from_slice(line)?;
+        match has_node && NodeAct::NAMES.contains(&named.act.as_ref()) {
+            true => serde_json::from_slice(line).map(Request::Node),
+            false => serde_json::from_slice(line).map(Request::Inside),
+        }
+    }
+}
+
+async fn answer(
+    line: &[u8],
+    peer: &Peer,
+    hub: &Hub,
+    audit: &Arc<Audit>,
+    node: Option<&Arc<Running>>,
+) -> Value {
+    let request = match Request::parse(line, node.is_some()) {
+        Ok(request) => request,
         Err(error) => {
             let at = format!("not an act in JSON, at column {}", error.column());
             return answer_of("?", refused("malformed", at));
         }
     };
-    let result = if peer.may(act.right()) {
-        carry_out(&act, hub).await
-    } else {
-        let group = act.right().group();
-        refused("not_permitted", format!("needs root, the node's own user, or group {group}"))
+    let (name, target, right, about) = match &request {
+        Request::Inside(act) => (act.name(), act.target(), act.right(), act.about()),
+        Request::Node(act) => {
+            // Acts on an app have its id as their target.
+            let about = About { app: act.target().parse().ok(), ..About::default() };
+            (act.name(), act.target(), act.right(), about)
+        }
     };
-    if act.right() == Right::Act {
+    let result = match (request, node) {
+        _ if !peer.may(right) => {
+            let group = right.group();
+            refused("not_permitted", format!("needs root, the node's own user, or group {group}"))
+        }
+        (Request::Node(act), Some(node)) => act.carry_out(node, hub).await,
+        (Request::Inside(act), _) => carry_out(&act, hub).await,
+        (Request::Node(_), None) => refused("unknown_act", "no such act here"),
+    };
+    if right == Right::Act {
         let code = result.as_ref().map_or_else(|refused| refused.code, |_| "ok");
-        let (audit, name, target) = (Arc::clone(audit), act.name(), act.target());
+        let audit = Arc::clone(audit);
         let who = peer.credentials();
         let what = format!("{name} by uid {}: {code}", who.uid);
-        match act.about() {
+        match about {
             About { session: Some(id), .. } => hub.trail.of_session(Kind::Act, id, &what, 1),
             about => hub.trail.note(Kind::Act, about, &what, 1),
         }
@@ -233,7 +289,7 @@ async fn answer(line: &[u8], peer: &Peer, hub: &Hub, audit: &Arc<Audit>) -> Valu
             tracing::error!(act = name, "an act could not be written to the audit file");
         }
     }
-    answer_of(act.name(), result)
+    answer_of(name, result)
 }
 
 async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
@@ -299,5 +355,6 @@ fn status(hub: &Hub) -> Value {
         "publishing": totals.publishing,
         "subscribing": totals.subscribing,
         "sessions": totals.sessions,
+        "draining": hub.is_draining(),
     })
 }

@@ -15,7 +15,7 @@ use token::{RoomId, UserId};
 use zeroize::Zeroizing;
 
 use crate::api::auth::{self, Access, Clocks, Credentials};
-use crate::api::{Api, AppAccess, Peer, events, redirect};
+use crate::api::{Api, AppAccess, Live, Peer, events, redirect};
 use crate::directory::{JoinRequest, ResourceId, ResourceView, RoomKey, about};
 use crate::limits::OFFER_BYTES_MAX;
 use crate::mask;
@@ -154,7 +154,8 @@ async fn prepare(
     let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer(None));
     spend_source(api, peer)?;
     let Path((app_text, room_text)) = path.map_err(|_| Code::PathInvalid)?;
-    let (app, access) = find_app(api, &app_text)?;
+    let live = api.live();
+    let (app, access) = find_app(&live, &app_text)?;
     check_content_type(&parts.headers)?;
     let query: JoinQuery =
         Query::try_from_uri(&parts.uri).map(|Query(query)| query).map_err(|_| {
@@ -162,11 +163,11 @@ async fn prepare(
         })?;
     let room = query.room(&room_text)?;
     let publisher = query.publisher()?;
-    let access = verify(api, access, &parts.headers, &room, peer)?;
+    let access = verify(api, (access, live.skew_s), &parts.headers, &room, peer)?;
     api.rates.spend_app(app)?;
     let body = read_body(&parts.headers, body).await?;
     let offer = offer::parse(&body, query.terms(role))?;
-    if let Some(hook) = &api.redirect
+    if let Some(hook) = &live.redirect
         && let Some(location) = redirect::ask(hook, app, &room, role).await
     {
         return Ok(Prepared::Elsewhere(location));
@@ -231,7 +232,7 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     let mut links = HeaderMap::new();
-    for link in &api.ice_links {
+    for link in &api.live().ice_links {
         links.append(header::LINK, link.clone());
     }
     let events = joined.events.map(events::link).and_then(|link| HeaderValue::from_str(&link).ok());
@@ -269,13 +270,13 @@ pub(super) fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
 
 pub(super) fn verify(
     api: &Api,
-    app: &AppAccess,
+    (app, skew_s): (&AppAccess, u64),
     headers: &HeaderMap,
     room: &RoomId,
     peer: Peer,
 ) -> Result<Access, Problem> {
     let access = Credentials::read(headers)
-        .and_then(|credentials| auth::verify(app, credentials, room, Clocks::now(), api.skew_s));
+        .and_then(|credentials| auth::verify(app, credentials, room, Clocks::now(), skew_s));
     access.inspect_err(|problem| {
         api.metrics.token_rejected(problem.code);
         if let Some(suppressed) = api.log.allow() {
@@ -287,10 +288,10 @@ pub(super) fn verify(
     })
 }
 
-fn find_app<'a>(api: &'a Api, text: &str) -> Result<(u32, &'a AppAccess), Problem> {
+fn find_app<'a>(live: &'a Live, text: &str) -> Result<(u32, &'a AppAccess), Problem> {
     let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
     let id: u32 = text.parse().ok().filter(|_| plain).ok_or(Code::PathInvalid)?;
-    api.apps.get(&id).map(|app| (id, app)).ok_or_else(|| Code::AppUnknown.into())
+    live.app(id).map(|app| (id, app))
 }
 
 /// The resource that a path names, if app, room and id belong together.

@@ -32,6 +32,9 @@ pub fn router(hub: Arc<Hub>, metrics: Arc<Metrics>) -> Router {
 
 async fn ready(State(health): State<Health>) -> Response {
     match health.hub.status() {
+        Status::Up { .. } if health.hub.is_draining() => {
+            Problem::from(Code::Draining).into_response()
+        }
         Status::Up { .. } => "ready\n".into_response(),
         Status::Down => Problem::from(Code::DataPlaneDown).into_response(),
     }

@@ -17,7 +17,7 @@ pub mod server;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -40,7 +40,7 @@ use cors::Cors;
 use rates::Rates;
 
 /// How an app's tokens are checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AppAccess {
     /// Its secrets.
     pub keys: AppKeys,
@@ -48,6 +48,37 @@ pub struct AppAccess {
     pub private_map_key_required: bool,
     /// Its share of joins, per second; zero means unlimited.
     pub joins_per_s: u32,
+    /// Nobody joins, and nobody renews.
+    pub is_suspended: bool,
+    /// SHA-256 over its secrets, to see whether they changed.
+    pub digest: [u8; 32],
+}
+
+/// What a reload exchanges; a request sees one value of it from its start to its end.
+#[derive(Debug, Default, Clone)]
+pub struct Live {
+    /// Tenants.
+    pub apps: HashMap<u32, AppAccess>,
+    /// Seconds by which a token's clock may differ from ours.
+    pub skew_s: u64,
+    /// STUN and TURN servers as `Link` headers (RFC 9725 section 4.6), which hold their passwords.
+    pub ice_links: Vec<HeaderValue>,
+    /// Asked before each join whether another node should serve it.
+    pub redirect: Option<config::Hook>,
+}
+
+impl Live {
+    /// An app that may be used now.
+    ///
+    /// # Errors
+    /// There is none with this id, or it is suspended.
+    pub fn app(&self, id: u32) -> Result<&AppAccess, Problem> {
+        match self.apps.get(&id) {
+            None => Err(Code::AppUnknown.into()),
+            Some(app) if app.is_suspended => Err(Code::AppSuspended.into()),
+            Some(app) => Ok(app),
+        }
+    }
 }
 
 /// Everything that handlers share.
@@ -56,10 +87,8 @@ pub struct Api {
     pub hub: Arc<Hub>,
     /// Our certificates for DTLS.
     pub identities: Arc<Identities>,
-    /// Tenants.
-    pub apps: HashMap<u32, AppAccess>,
-    /// Seconds by which a token's clock may differ from ours.
-    pub skew_s: u64,
+    /// What a reload exchanges.
+    pub live: RwLock<Arc<Live>>,
     /// Budgets.
     pub rates: Rates,
     /// What is counted.
@@ -70,10 +99,18 @@ pub struct Api {
     pub streams: Arc<Semaphore>,
     /// Web pages that may use the API.
     pub cors: Arc<Cors>,
-    /// STUN and TURN servers as `Link` headers (RFC 9725 section 4.6), which hold their passwords.
-    pub ice_links: Vec<HeaderValue>,
-    /// Asked before each join whether another node should serve it.
-    pub redirect: Option<config::Hook>,
+}
+
+impl Api {
+    /// What holds now.
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this holds.
+    pub fn set_live(&self, live: Arc<Live>) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
 }
 
 /// The `Link` header for an ICE server; `None` for what a header cannot carry.

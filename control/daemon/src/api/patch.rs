@@ -43,8 +43,9 @@ async fn renew(
     if !read_body(&parts.headers, body).await?.is_empty() {
         return Err(Code::PatchTypeUnsupported.into());
     }
-    let app = api.apps.get(&view.key.app.0).ok_or(Code::AppUnknown)?;
-    let access = verify(api, app, &parts.headers, &view.key.room, peer)?;
+    let live = api.live();
+    let app = live.app(view.key.app.0)?;
+    let access = verify(api, (app, live.skew_s), &parts.headers, &view.key.room, peer)?;
     if access.user != view.user {
         return Err(Code::OtherUser.into());
     }

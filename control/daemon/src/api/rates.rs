@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::{PoisonError, RwLock};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
@@ -44,22 +45,47 @@ type PerApp = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 /// The budgets.
 pub struct Rates {
     clock: DefaultClock,
-    sources: Option<PerSource>,
-    apps: HashMap<u32, PerApp>,
+    sources: RwLock<Sources>,
+    apps: RwLock<HashMap<u32, (u32, PerApp)>>,
+}
+
+/// The limit that a budget was made for, and the budget.
+struct Sources {
+    per_s: u32,
+    limiter: Option<PerSource>,
+}
+
+fn quota(per_s: u32) -> Option<Quota> {
+    NonZeroU32::new(per_s).map(Quota::per_second)
 }
 
 impl Rates {
     /// `source_joins_per_s` for each source, and each app's share; zero means unlimited. A second's
     /// budget may be spent at once.
     pub fn new(source_joins_per_s: u32, apps: impl IntoIterator<Item = (u32, u32)>) -> Rates {
-        let quota = |per_s: u32| NonZeroU32::new(per_s).map(Quota::per_second);
-        Rates {
+        let limiter = quota(source_joins_per_s).map(RateLimiter::hashmap);
+        let rates = Rates {
             clock: DefaultClock::default(),
-            sources: quota(source_joins_per_s).map(RateLimiter::hashmap),
-            apps: apps
-                .into_iter()
-                .filter_map(|(app, per_s)| Some((app, RateLimiter::direct(quota(per_s)?))))
-                .collect(),
+            sources: RwLock::new(Sources { per_s: source_joins_per_s, limiter }),
+            apps: RwLock::default(),
+        };
+        rates.set(source_joins_per_s, apps);
+        rates
+    }
+
+    /// Other limits from now on. Who has the same limit as before keeps what is spent.
+    pub fn set(&self, source_joins_per_s: u32, apps: impl IntoIterator<Item = (u32, u32)>) {
+        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        if sources.per_s != source_joins_per_s {
+            let limiter = quota(source_joins_per_s).map(RateLimiter::hashmap);
+            *sources = Sources { per_s: source_joins_per_s, limiter };
+        }
+        let mut known = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let mut old = std::mem::take(&mut *known);
+        for (app, per_s) in apps {
+            let Some(quota) = quota(per_s) else { continue };
+            let kept = old.remove(&app).filter(|(limit, _)| *limit == per_s);
+            known.insert(app, kept.unwrap_or_else(|| (per_s, RateLimiter::direct(quota))));
         }
     }
 
@@ -68,7 +94,8 @@ impl Rates {
     /// # Errors
     /// 429 with the time to wait.
     pub fn spend_source(&self, ip: Option<IpAddr>) -> Result<(), Problem> {
-        let Some(limiter) = &self.sources else { return Ok(()) };
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(limiter) = &sources.limiter else { return Ok(()) };
         let source = if limiter.len() < SOURCES_MAX { Source::of(ip) } else { Source::Other };
         limiter.check_key(&source).map_err(|refused| {
             Code::JoinRate.retry_after(seconds(refused.wait_time_from(self.clock.now())))
@@ -80,7 +107,8 @@ impl Rates {
     /// # Errors
     /// 429 with the time to wait.
     pub fn spend_app(&self, app: u32) -> Result<(), Problem> {
-        let Some(limiter) = self.apps.get(&app) else { return Ok(()) };
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, limiter)) = apps.get(&app) else { return Ok(()) };
         limiter.check().map_err(|refused| {
             Code::AppJoinRate.retry_after(seconds(refused.wait_time_from(self.clock.now())))
         })
@@ -88,7 +116,8 @@ impl Rates {
 
     /// Forgets sources that have their whole budget again.
     pub fn sweep(&self) {
-        if let Some(limiter) = &self.sources {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limiter) = &sources.limiter {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
@@ -123,6 +152,18 @@ mod tests {
         assert!(rates.spend_source(ip("2001:db8:0:1::1")).is_ok());
         rates.sweep();
         assert!(rates.spend_source(ip("192.0.2.1")).is_err(), "a sweep forgives nothing");
+    }
+
+    #[test]
+    fn a_change_of_limits_forgives_only_those_whose_limit_changed() {
+        let rates = Rates::new(1, [(1, 1), (2, 1)]);
+        assert!(rates.spend_app(1).is_ok() && rates.spend_app(2).is_ok());
+        assert!(rates.spend_source(None).is_ok());
+        rates.set(1, [(1, 1), (2, 5), (3, 1)]);
+        assert!(rates.spend_source(None).is_err() && rates.spend_app(1).is_err());
+        assert!(rates.spend_app(2).is_ok() && rates.spend_app(3).is_ok());
+        rates.set(0, []);
+        assert!(rates.spend_source(None).is_ok() && rates.spend_app(1).is_ok());
     }
 
     #[test]

@@ -105,6 +105,10 @@ impl Directory {
         if self.draining {
             return Err(Code::Draining.into());
         }
+        if !self.settings.apps.contains_key(&request.app) {
+            // It went while this request was under way.
+            return Err(Code::AppUnknown.into());
+        }
         if !request.privileges.has(Privileges::ENTER_ROOM) {
             return Err(Code::EnterNotAllowed.into());
         }

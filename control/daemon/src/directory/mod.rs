@@ -23,6 +23,7 @@ pub mod orders;
 pub mod replay;
 pub mod slots;
 mod specs;
+mod tenants;
 mod transport;
 mod views;
 

@@ -1,6 +1,8 @@
 //! Where requests and the link meet: the directory, the orders that wait for their rings, and those
 //! who wait for an answer. One lock, held for microseconds, never across an await.
 
+mod node;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

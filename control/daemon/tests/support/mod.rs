@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use daemon::api::rates::Rates;
-use daemon::api::{Api, AppAccess, Peer, router};
+use daemon::api::{Api, AppAccess, Live, Peer, router};
 use daemon::directory::{Directory, Settings, SystemEntropy};
 use daemon::export::Metrics;
 use daemon::handshakes::Service;
@@ -289,7 +289,11 @@ pub const STRICT_APP: u32 = 1_400_000_002;
 pub const SLOW_APP: u32 = 1_400_000_003;
 
 pub fn secret(app: u32) -> Secret {
-    Secret::from_file_content(format!("{app:064}").as_bytes()).unwrap()
+    Secret::from_file_content(secret_text(app).as_bytes()).unwrap()
+}
+
+pub fn secret_text(app: u32) -> String {
+    format!("{app:064}")
 }
 
 pub fn now() -> u64 {
@@ -309,6 +313,7 @@ pub fn map_key(app: u32, user: &str, room: &RoomId, bits: u8) -> String {
 
 /// A control process without its listeners.
 pub struct Control {
+    pub api: Arc<Api>,
     pub hub: Arc<Hub>,
     pub metrics: Arc<Metrics>,
     pub identities: Arc<Identities>,
@@ -353,21 +358,24 @@ impl Control {
             keys: AppKeys::new(app, vec![secret(app)]).unwrap(),
             private_map_key_required: app == STRICT_APP,
             joins_per_s: u32::from(app == SLOW_APP),
+            is_suspended: false,
+            digest: [0; 32],
         };
         let identities = Arc::new(Identities::new(now()).unwrap());
         let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics)).unwrap();
         let mut api = Api {
             hub: Arc::clone(&hub),
             identities: Arc::clone(&identities),
-            apps: apps.iter().map(|app| (*app, access(*app))).collect(),
-            skew_s: 5,
+            live: RwLock::new(Arc::new(Live {
+                apps: apps.iter().map(|app| (*app, access(*app))).collect(),
+                skew_s: 5,
+                ..Live::default()
+            })),
             rates: Rates::new(source_joins_per_s, [(SLOW_APP, 1)]),
             metrics: Arc::clone(&metrics),
             log: LogLimit::default(),
             streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             cors: Arc::default(),
-            ice_links: Vec::new(),
-            redirect: None,
         };
         change(&mut api);
         let api = Arc::new(api);
@@ -376,10 +384,20 @@ impl Control {
             hub,
             metrics,
             identities,
-            router: router(api),
+            router: router(Arc::clone(&api)),
+            api,
             link,
             handshakes: Some(handshakes),
         }
+    }
+
+    /// With something else of what a reload exchanges.
+    pub fn start_live(run_dir: &Path, change: impl FnOnce(&mut Live)) -> Control {
+        Control::start_with(run_dir, 0, |api| {
+            let mut live = (*api.live()).clone();
+            change(&mut live);
+            api.set_live(Arc::new(live));
+        })
     }
 
     /// With a data plane.
