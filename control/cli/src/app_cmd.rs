@@ -231,6 +231,7 @@ pub fn table<'a>(apps: impl Iterator<Item = &'a Value>) -> Table {
             app["secret_files"].as_array().map_or(0, Vec::len).to_string(),
             if app["demo"] == true { "yes" } else { "no" }.to_owned(),
         ]);
+        table.about(app.clone());
     }
     table
 }

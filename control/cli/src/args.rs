@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::Config;
@@ -136,6 +137,10 @@ pub enum Noun {
     Drops,
     /// Calls, packets and cycles by stage.
     Runtime,
+    /// Packet buffers of each worker.
+    Buffers,
+    /// Apps: state, use and quotas (asks the control daemon).
+    App,
 }
 
 impl Noun {
@@ -149,6 +154,8 @@ impl Noun {
             Noun::Session => "session",
             Noun::Drops => "drops",
             Noun::Runtime => "runtime",
+            Noun::Buffers => "buffers",
+            Noun::App => "app",
         }
     }
 }
@@ -159,19 +166,52 @@ pub struct ShowArgs {
     pub noun: Noun,
     /// Only this worker, room (its number) or session (its id).
     pub id: Option<String>,
-    /// Print one JSON object.
+    /// Print JSON: one object, with --watch one a line.
     #[arg(long)]
     pub json: bool,
+    /// The form of the output; json is the same as --json.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Only rows where a member of --json has this value; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Sort rows by a member of --json; -KEY for the largest first.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Show it again and again, until interrupted.
+    #[arg(long, short)]
+    pub watch: bool,
     /// Without the line of column names.
     #[arg(long)]
     pub no_header: bool,
     /// Drop reasons without a drop, too.
     #[arg(long)]
     pub all: bool,
-    /// How long rates are measured, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 250,
-          value_parser = clap::value_parser!(u64).range(20..=60_000))]
-    pub interval: u64,
+    /// How long rates are measured, and with --watch how often it is shown: 500ms, 1s; milliseconds
+    /// without a unit [default: 250ms, with --watch 1s].
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub interval: Option<Duration>,
+}
+
+/// The form of what is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs, with a schema.
+    Json,
+    /// For spreadsheets; lists inside rows are left out.
+    Csv,
+}
+
+/// 20 ms to a minute.
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = match text.parse() {
+        Ok(ms) => Duration::from_millis(ms),
+        Err(_) => crate::node_cmd::duration(text)?,
+    };
+    let allowed = Duration::from_millis(20)..=Duration::from_secs(60);
+    if allowed.contains(&time) { Ok(time) } else { Err("allowed: 20ms to 60s".to_owned()) }
 }
 
 #[derive(Debug, Args)]

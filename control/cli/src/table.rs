@@ -1,12 +1,17 @@
 //! Tables for people: columns as wide as they must be, numbers to the right.
 
+use std::cmp::Ordering;
 use std::io::{self, Write};
+
+use serde_json::Value;
 
 /// Rows of text under column names.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
+    /// The same as `rows` for programs, where every row has one.
+    objects: Vec<Value>,
 }
 
 #[derive(Debug, Clone)]
@@ -22,13 +27,40 @@ impl Table {
             Some(name) => Column { name, right: true },
             None => Column { name, right: false },
         };
-        Table { columns: names.iter().map(column).collect(), rows: vec![] }
+        Table { columns: names.iter().map(column).collect(), rows: vec![], objects: vec![] }
     }
 
     /// Adds a row; it has as many cells as there are columns.
     pub fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells);
+    }
+
+    /// The last row for programs.
+    pub fn about(&mut self, object: Value) {
+        self.objects.push(object);
+        debug_assert_eq!(self.objects.len(), self.rows.len());
+    }
+
+    /// The rows for programs; none where rows have no objects.
+    pub fn objects(&self) -> &[Value] {
+        &self.objects
+    }
+
+    /// Keeps and sorts rows by their objects.
+    pub fn select(
+        &mut self,
+        keeps: impl Fn(&Value) -> bool,
+        order: impl Fn(&Value, &Value) -> Ordering,
+    ) {
+        if self.objects.len() != self.rows.len() {
+            return;
+        }
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        let mut both: Vec<_> = rows.zip(std::mem::take(&mut self.objects)).collect();
+        both.retain(|(_, object)| keeps(object));
+        both.sort_by(|(_, a), (_, b)| order(a, b));
+        (self.rows, self.objects) = both.into_iter().unzip();
     }
 
     /// How many rows there are.

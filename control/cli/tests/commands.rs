@@ -46,7 +46,7 @@ fn stderr(output: &Output) -> String {
 fn every_command_that_needs_a_node_says_that_there_is_none() {
     let dir = Dir::new("none");
     let node = dir.0.to_str().unwrap();
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 22] = [
         &["show", "node"],
         &["show", "worker", "--json"],
         &["show", "port"],
@@ -54,6 +54,8 @@ fn every_command_that_needs_a_node_says_that_there_is_none() {
         &["show", "session"],
         &["show", "drops"],
         &["show", "runtime"],
+        &["show", "buffers", "-o", "csv"],
+        &["show", "app", "--sort", "-sessions"],
         &["why", "--sdkappid", "7", "--room", "r", "--from", "a", "--to", "b"],
         &["trail", "al***e"],
         &["room", "end", "7", "r"],
@@ -115,13 +117,15 @@ fn a_secret_that_others_can_read_fails_the_check_with_the_command_that_fixes_it(
 
 #[test]
 fn wrong_command_lines_are_usage_errors() {
-    let lines: [&[&str]; 10] = [
+    let lines: [&[&str]; 12] = [
         &["show", "weather"],
         &["session", "kick", "s0-1"],
         &["no-such-command"],
         &["../evil"],
         &["peer", "publish", "--user", "u"],
         &["drain", "--deadline", "soon"],
+        &["show", "room", "--interval", "1ms"],
+        &["show", "room", "--filter", "sessions"],
         &["set", "log-level", "loud"],
         &["app", "quota", "7"],
         &["app", "suspend", "7", "--end-rooms"],

@@ -18,10 +18,11 @@ pub(super) fn show(scene: &Scene, all: bool) -> Shown {
         let (received, outgoing, port) =
             (totals.drops[index], totals.egress_drops[index], port[index]);
         let rate = scene.rates.drops_by_reason_ps.get(index).copied().unwrap_or_default();
-        list.push(json!({
+        let object = json!({
             "reason": reason.name(), "received": received, "outgoing": outgoing, "port": port,
             "per_s": rate, "sentence": reason.sentence(),
-        }));
+        });
+        list.push(object.clone());
         if all || received + outgoing + port > 0 {
             table.row(vec![
                 reason.name().to_owned(),
@@ -31,6 +32,7 @@ pub(super) fn show(scene: &Scene, all: bool) -> Shown {
                 format!("{rate:.0}"),
                 reason.sentence().to_owned(),
             ]);
+            table.about(object);
         }
     }
     let json = json!({ "total": scene.snapshot.dropped(), "drops": list });

@@ -1,25 +1,29 @@
 //! `roomlane show`: the stats region as tables, or as one JSON object with a versioned schema.
 
+mod buffers;
 mod drops;
 mod node;
 mod port;
 mod room;
 mod runtime;
+mod select;
 mod session;
 mod worker;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::link::ADMIN_SOCKET;
 use serde_json::{Map, Value, json};
 use stats::{Rates, Snapshot, Stats};
 
-use crate::args::{Noun, Place, ShowArgs};
+use crate::args::{Noun, Output, Place, ShowArgs};
 use crate::exit::{Exit, Failure};
 use crate::table::Table;
+use crate::{act, app_cmd};
+use select::Select;
 
 /// Without a heartbeat for so long, data is old and is said to be.
 pub const STALE_NS: u64 = 1_000_000_000;
@@ -40,33 +44,91 @@ struct Shown {
 
 /// Runs the subcommand.
 pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
-    let stats = Stats::find(&place.run_dirs()?)?;
-    let scene = look(&stats, args);
-    let shown = show(&scene, args)?;
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", envelope(&scene, args.noun, shown.json))?;
-        return Ok(());
+    let select = Select::new(&args.filter, args.sort.as_deref())?;
+    let dirs = place.run_dirs()?;
+    let stats = Stats::find(&dirs)?;
+    let is_json = args.json || args.output == Output::Json;
+    let mut is_first = true;
+    loop {
+        let scene = look(&stats, args);
+        let mut shown = match args.noun {
+            Noun::App => app(&dirs, args.id.as_deref())?,
+            _ => show(&scene, args)?,
+        };
+        select.tables(&mut shown.tables)?;
+        select.json(&mut shown.json);
+        let mut out = std::io::stdout().lock();
+        let header = !args.no_header && (is_first || args.output == Output::Table);
+        if is_json {
+            writeln!(out, "{}", envelope(&scene, args.noun, shown.json))?;
+        } else if args.output == Output::Csv {
+            select::csv(&mut out, &shown.tables, &Value::Object(shown.json), header)?;
+        } else {
+            if !is_first {
+                writeln!(out)?;
+            }
+            people(&mut out, &shown.tables, header)?;
+        }
+        out.flush()?;
+        if !is_json && scene.snapshot.age_ns() > STALE_NS {
+            let age = scene.snapshot.age_ns() as f64 / 1e9;
+            eprintln!("roomlane: the data is {age:.1} s old: the data plane does not answer");
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        is_first = false;
+        if !measures(args.noun) {
+            std::thread::sleep(interval(args));
+        }
     }
-    for (index, table) in shown.tables.iter().enumerate() {
+}
+
+fn people(out: &mut dyn Write, tables: &[Table], header: bool) -> std::io::Result<()> {
+    for (index, table) in tables.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
-        table.write(&mut out, !args.no_header)?;
-    }
-    out.flush()?;
-    if scene.snapshot.age_ns() > STALE_NS {
-        let age = scene.snapshot.age_ns() as f64 / 1e9;
-        eprintln!("roomlane: the data is {age:.1} s old: the data plane does not answer");
+        table.write(out, header)?;
     }
     Ok(())
+}
+
+fn interval(args: &ShowArgs) -> Duration {
+    let default = if args.watch { 1000 } else { 250 };
+    args.interval.unwrap_or(Duration::from_millis(default))
+}
+
+/// Whether showing it takes the interval's time.
+fn measures(noun: Noun) -> bool {
+    matches!(noun, Noun::Node | Noun::Worker | Noun::Drops)
+}
+
+/// Apps, from the control daemon.
+fn app(dirs: &[PathBuf], id: Option<&str>) -> Result<Shown, Failure> {
+    let mut answer = act::ask(dirs, &json!({ "act": "app.list" }))?;
+    let only: Option<u32> = match id {
+        None => None,
+        Some(id) => {
+            let wrong = |_| Failure::usage(format!("{id:?} is no app; see roomlane app list"));
+            Some(id.parse().map_err(wrong)?)
+        }
+    };
+    if let (Some(only), Some(apps)) = (only, answer["apps"].as_array_mut()) {
+        apps.retain(|app| app["sdkappid"] == only);
+        if apps.is_empty() {
+            return Err(Failure::new(Exit::NotFound, format!("no app {only}")));
+        }
+    }
+    let table = app_cmd::table(answer["apps"].as_array().into_iter().flatten());
+    Ok(Shown { tables: vec![table], json: members(json!({ "apps": answer["apps"] })) })
 }
 
 fn look(stats: &Stats, args: &ShowArgs) -> Scene {
     let mut snapshot = stats.snapshot();
     let mut rates = Rates::between(&snapshot, &snapshot);
-    if matches!(args.noun, Noun::Node | Noun::Worker | Noun::Drops) {
-        std::thread::sleep(Duration::from_millis(args.interval));
+    if measures(args.noun) {
+        std::thread::sleep(interval(args));
         let later = stats.snapshot();
         rates = Rates::between(&snapshot, &later);
         snapshot = later;
@@ -93,6 +155,8 @@ fn show(scene: &Scene, args: &ShowArgs) -> Result<Shown, Failure> {
         Noun::Session => session::show(scene, id),
         Noun::Drops => no_id(id, args).map(|()| drops::show(scene, args.all)),
         Noun::Runtime => runtime::show(scene, id),
+        Noun::Buffers => buffers::show(scene, id),
+        Noun::App => Err(Failure::usage("apps are shown by the control daemon")),
     }
 }
 

@@ -42,12 +42,14 @@ pub(super) fn show(scene: &Scene) -> Shown {
         ]);
         let by_reason: Map<String, Value> =
             drops().map(|(reason, n)| (reason.name().to_owned(), json!(n))).collect();
-        list.push(json!({
+        let object = json!({
             "worker": view.shard,
             "rx_packets": worker.port_rx_packets, "rx_bytes": worker.port_rx_bytes,
             "tx_packets": worker.port_tx_packets, "tx_bytes": worker.port_tx_bytes,
             "answered": worker.port_answered, "drops": by_reason,
-        }));
+        });
+        table.about(object.clone());
+        list.push(object);
     }
     Shown { tables: vec![facts, table], json: members(json!({ "about": about, "queues": list })) }
 }

@@ -48,12 +48,14 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             row.tx_packets.to_string(),
             duration(age_s),
         ]);
-        list.push(json!({
+        let object = json!({
             "room": row.room, "sdkappid": row.app, "label": label_text(&row.label),
             "epoch": row.epoch, "shards": shards, "sessions": row.sessions,
             "publications": row.publications, "subscriptions": row.subscriptions,
             "rx_packets": row.rx_packets, "tx_packets": row.tx_packets, "age_s": age_s,
-        }));
+        });
+        table.about(object.clone());
+        list.push(object);
     }
     match only {
         Some(room) if table.len() == 0 => {

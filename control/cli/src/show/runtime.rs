@@ -38,10 +38,12 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
                 format!("{per_call:.2}"),
                 if stage.sampled_packets > 0 { format!("{cycles:.0}") } else { "-".to_owned() },
             ]);
-            stages.push(json!({
-                "stage": name, "calls": stage.calls, "packets": stage.packets,
+            let object = json!({
+                "worker": view.shard, "stage": name, "calls": stage.calls, "packets": stage.packets,
                 "packets_per_call": per_call, "cycles_per_packet": cycles,
-            }));
+            });
+            table.about(object.clone());
+            stages.push(object);
         }
         list.push(json!({
             "worker": view.shard, "turns": worker.turns, "idle_turns": worker.idle_turns,

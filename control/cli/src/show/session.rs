@@ -58,7 +58,7 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             duration(ends_s),
             profile(row).to_owned(),
         ]);
-        list.push(json!({
+        let object = json!({
             "session": session.id().to_string(), "room": row.room, "member": row.member,
             "label": label_text(&row.label), "state": session_state(row.state),
             "privileges": grant.privileges().0, "grant_ends_s": ends_s,
@@ -67,7 +67,9 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             "rx_lost": row.rx_lost, "jitter": row.jitter, "auth_failures": row.auth_failures,
             "publications": row.publications, "slots": row.slots, "profile": profile(row),
             "heard_s": heard, "age_s": ago_s(scene, row.opened_ns),
-        }));
+        });
+        table.about(object.clone());
+        list.push(object);
     }
     match only {
         Some(id) if table.len() == 0 => {

@@ -56,7 +56,7 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             worker.restarts.to_string(),
             or_dash(beat_ms),
         ]);
-        list.push(json!({
+        let object = json!({
             "worker": view.shard, "state": state, "core": pinned, "io_worker": worker.io_worker,
             "rooms": counters.rooms, "sessions": counters.sessions,
             "rx_pps": rates.rx_pps, "tx_pps": rates.tx_pps, "busy": rates.busy,
@@ -68,7 +68,9 @@ pub(super) fn show(scene: &Scene, id: Option<&str>) -> Result<Shown, Failure> {
             // Pairs of a bound and how many turns stayed below it, but not below the pair's before.
             "turn_cpu_ns": turns(&worker.turn_cpu),
             "turn_cpu_control_ns": turns(&worker.turn_cpu_control),
-        }));
+        });
+        table.about(object.clone());
+        list.push(object);
     }
     Ok(Shown { tables: vec![table], json: members(json!({ "workers": list })) })
 }
