@@ -94,6 +94,11 @@ pub enum Command {
     /// Act on a session.
     #[command(arg_required_else_help = true)]
     Session(SessionArgs),
+    /// Let figures count from now on, for this user.
+    Clear {
+        /// Whose.
+        what: Cleared,
+    },
     /// Make, list, suspend and bound apps while the node runs.
     #[command(arg_required_else_help = true)]
     App(crate::app_cmd::AppArgs),
@@ -191,6 +196,13 @@ pub struct ShowArgs {
     /// without a unit [default: 250ms, with --watch 1s].
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
+}
+
+/// What can be cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cleared {
+    /// The figures of roomlane show runtime.
+    Runtime,
 }
 
 /// The form of what is shown.

@@ -55,6 +55,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Clear { what: args::Cleared::Runtime }) => {
+            show::baseline::clear(&place).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::App(args)) => app_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Drain(args)) => node_cmd::drain(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Undrain) => node_cmd::undrain(&place).map(|()| ExitCode::SUCCESS),

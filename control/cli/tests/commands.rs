@@ -46,7 +46,7 @@ fn stderr(output: &Output) -> String {
 fn every_command_that_needs_a_node_says_that_there_is_none() {
     let dir = Dir::new("none");
     let node = dir.0.to_str().unwrap();
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 23] = [
         &["show", "node"],
         &["show", "worker", "--json"],
         &["show", "port"],
@@ -54,6 +54,7 @@ fn every_command_that_needs_a_node_says_that_there_is_none() {
         &["show", "session"],
         &["show", "drops"],
         &["show", "runtime"],
+        &["clear", "runtime"],
         &["show", "buffers", "-o", "csv"],
         &["show", "app", "--sort", "-sessions"],
         &["why", "--sdkappid", "7", "--room", "r", "--from", "a", "--to", "b"],

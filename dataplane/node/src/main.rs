@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         print!("{}", ports::version());
         return ExitCode::SUCCESS;
     }
-    let config = match Config::load(&arguments.config) {
+    // Apps come from the control plane; their files may be readable to that alone.
+    let config = match Config::load_alone(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");

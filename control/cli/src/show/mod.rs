@@ -1,5 +1,6 @@
 //! `roomlane show`: the stats region as tables, or as one JSON object with a versioned schema.
 
+pub mod baseline;
 mod buffers;
 mod drops;
 mod node;
@@ -132,6 +133,9 @@ fn look(stats: &Stats, args: &ShowArgs) -> Scene {
         let later = stats.snapshot();
         rates = Rates::between(&snapshot, &later);
         snapshot = later;
+    }
+    if args.noun == Noun::Runtime {
+        baseline::apply(&mut snapshot);
     }
     Scene { snapshot, rates, control_alive: control_alive(stats.run_dir()) }
 }

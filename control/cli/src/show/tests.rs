@@ -10,7 +10,7 @@ use super::*;
 
 const S: u64 = 1_000_000_000;
 
-fn scene() -> Scene {
+pub(super) fn scene() -> Scene {
     let mut counters = ShardCounters { rx_packets: 100, sessions: 2, ..Default::default() };
     counters.drops[DropReason::Replay as usize] = 3;
     counters.stages[0].calls = 10;
