@@ -174,5 +174,22 @@ fn why_names_the_first_step_at_which_media_stops() {
     scene.cameras.iter_mut().for_each(|camera| camera.on = false);
     scene.cameras[0].on = true;
     scene.viewers.truncate(1);
+    let words = ["trace", "start", "--sdkappid", &app, "--room", "working", "--count", "10"];
+    let started = node.roomlane(&words);
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     carries(&mut scene, 20, &node);
+    let show = || -> Value {
+        let out = node.roomlane(&["trace", "show", "--json"]);
+        serde_json::from_slice(&out.stdout).expect("one JSON object")
+    };
+    node.until("ten packets were told", |_| show()["is_over"] == true);
+    let trace = show();
+    let packets = trace["packets"].as_array().expect("packets");
+    let media = packets.iter().filter(|packet| packet["ended"] == "forwarded").count();
+    assert_eq!(packets.len(), 10);
+    assert!(media >= 8, "{trace:#}");
+    let first = packets.iter().find(|packet| packet["ended"] == "forwarded").expect("media");
+    assert_eq!((&first["class"], &first["stage"]), (&"rtp".into(), &"seal".into()));
+    assert_eq!(first["copies"].as_array().map(Vec::len), Some(1), "{trace:#}");
+    assert!(!trace.to_string().contains("\"working\""), "{trace:#}");
 }

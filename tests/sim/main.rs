@@ -11,4 +11,5 @@ mod random;
 mod refuse;
 mod repair;
 mod simulcast;
+mod trace;
 mod upstream;

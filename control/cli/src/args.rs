@@ -88,6 +88,9 @@ pub enum Command {
     Why(WhyArgs),
     /// Show what happened lately to one user, room, session, app or address.
     Trail(TrailArgs),
+    /// Trace the next packets of a room through the stages: headers and masked ids only.
+    #[command(arg_required_else_help = true)]
+    Trace(TraceArgs),
     /// Act on a room.
     #[command(arg_required_else_help = true)]
     Room(RoomArgs),
@@ -259,6 +262,53 @@ pub struct TrailArgs {
     /// Without the line of column names.
     #[arg(long)]
     pub no_header: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    #[command(subcommand)]
+    pub act: TraceAct,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TraceAct {
+    /// Start a trace; the one before is forgotten.
+    Start {
+        /// The room's name or number.
+        #[arg(long, value_name = "R")]
+        room: String,
+        /// Which kind of room: 123 and "123" are different rooms.
+        #[arg(long, value_enum, default_value_t = RoomType::String)]
+        room_type: RoomType,
+        /// The app (SdkAppId) [default: the first of the configuration].
+        #[arg(long, value_name = "N")]
+        sdkappid: Option<u32>,
+        /// How many packets, on each shard that has sessions of the room.
+        #[arg(long, value_name = "N", default_value_t = 50,
+              value_parser = clap::value_parser!(u16).range(1..=1000))]
+        count: u16,
+        /// Only packets that are dropped, or a copy of which is.
+        #[arg(long)]
+        drop_only: bool,
+        /// Print the answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop it.
+    Stop {
+        /// Print the answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what was traced.
+    Show {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// Without the line of column names.
+        #[arg(long)]
+        no_header: bool,
+    },
 }
 
 #[derive(Debug, Args)]

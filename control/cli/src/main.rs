@@ -16,6 +16,7 @@ mod programs;
 mod show;
 mod table;
 mod token_cmd;
+mod trace_cmd;
 mod trail_cmd;
 mod up;
 mod utc;
@@ -53,6 +54,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Show(args)) => show::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Why(args)) => why_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Trace(args)) => trace_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Clear { what: args::Cleared::Runtime }) => {

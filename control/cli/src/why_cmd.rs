@@ -31,7 +31,8 @@ pub fn run(place: &Place, args: &WhyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn first_app(place: &Place) -> Result<u32, Failure> {
+/// The app that is meant when none is named.
+pub fn first_app(place: &Place) -> Result<u32, Failure> {
     let app = place.load()?.and_then(|(_, config)| config.apps.first().map(|app| app.sdkappid));
     app.ok_or_else(|| {
         Failure::usage("which app? name it with --sdkappid, or a --config that has one")

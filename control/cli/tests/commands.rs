@@ -46,7 +46,7 @@ fn stderr(output: &Output) -> String {
 fn every_command_that_needs_a_node_says_that_there_is_none() {
     let dir = Dir::new("none");
     let node = dir.0.to_str().unwrap();
-    let commands: [&[&str]; 23] = [
+    let commands: [&[&str]; 24] = [
         &["show", "node"],
         &["show", "worker", "--json"],
         &["show", "port"],
@@ -59,6 +59,7 @@ fn every_command_that_needs_a_node_says_that_there_is_none() {
         &["show", "app", "--sort", "-sessions"],
         &["why", "--sdkappid", "7", "--room", "r", "--from", "a", "--to", "b"],
         &["trail", "al***e"],
+        &["trace", "show"],
         &["room", "end", "7", "r"],
         &["session", "kick", "s0-1-1"],
         &["config", "show"],

@@ -25,6 +25,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sessions of one member that a question about two members looks at.
 pub const LOOK_SESSIONS_MAX: usize = 32;
+/// Records of one packet trace: its packets and their copies.
+pub const TRACE_RECORDS_MAX: usize = 20_000;
 /// Notes of what happened to whom; the oldest is forgotten.
 pub const TRAIL_MAX: usize = 4096;
 /// Notes of one answer: the last ones.

@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 use crate::ufrag::UfragKey;
 use crate::{
     CodecId, Endpoint, GrantWord, List, Look, MediaKind, MemberNo, Path, PublicationNo, RoomNo,
-    SdkAppId, SessionId, ShardId,
+    SdkAppId, SessionId, ShardId, TraceOrder, Traced,
 };
 
 /// Longest masked label, in bytes.
@@ -402,6 +402,8 @@ pub enum Command {
         /// Which.
         session: SessionId,
     },
+    /// Tell the next packets of a room.
+    Trace(TraceOrder),
     /// Refuse new sessions, keep the others.
     Drain {
         /// On or off.
@@ -557,6 +559,8 @@ pub enum Event {
         /// What is told of it.
         look: Look,
     },
+    /// One record of a trace.
+    Traced(Traced),
     /// The answer to `Resync` is complete.
     ResyncDone {
         /// Sessions told.

@@ -15,6 +15,7 @@ mod look;
 pub mod punt;
 pub mod region;
 pub mod snapshot;
+pub mod trace;
 pub mod ufrag;
 
 pub use addr::{Endpoint, Path};
@@ -28,3 +29,4 @@ pub use grant::{GrantRefusal, GrantWord, MediaKind, Privileges};
 pub use id::{CodecId, MemberNo, PublicationNo, RoomNo, SdkAppId, SessionId, ShardId};
 pub use list::List;
 pub use look::{Look, Transport};
+pub use trace::{Ended, TraceOrder, Traced};

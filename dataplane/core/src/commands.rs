@@ -84,6 +84,7 @@ impl<P: Provider> Shard<P> {
                 self.look(now, *session);
                 Ok(())
             }
+            Command::Trace(order) => self.set_trace(*order),
             Command::Drain { draining } => {
                 self.draining = *draining;
                 Ok(())

@@ -31,6 +31,11 @@ impl EventQueue {
         true
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Takes the oldest.
     pub fn pop(&mut self) -> Option<Event> {
         if self.len == 0 {

@@ -38,6 +38,7 @@ mod stage;
 mod table;
 mod tick;
 pub mod time;
+mod trace;
 mod transport;
 mod transport_cc;
 mod upstream;

@@ -28,6 +28,7 @@ use crate::session::{Keys, Session, Slot};
 use crate::slab::Slab;
 use crate::stage::{self, Work};
 use crate::table::Table;
+use crate::trace::Trace;
 use crate::transport_cc::TransportCc;
 use crate::upstream::Waiting;
 use crate::{Burst, Duration, Endpoint, Instant, Io, Now};
@@ -91,6 +92,7 @@ pub struct Shard<P: Provider> {
     pub(crate) recent_repairs: Recent,
     pub(crate) events: EventQueue,
     pub(crate) resync: Option<Resync>,
+    pub(crate) trace: Trace,
     pub(crate) counters: ShardCounters,
     pub(crate) draining: bool,
     /// Sessions with a higher index were never used.
@@ -151,6 +153,7 @@ impl<P: Provider> Shard<P> {
             recent_repairs: Recent::new(),
             events: EventQueue::new(),
             resync: None,
+            trace: Trace::default(),
             counters: ShardCounters::default(),
             draining: false,
             sessions_high: 0,
@@ -169,6 +172,9 @@ impl<P: Provider> Shard<P> {
         }
         let mut work = Work::new(rx.len());
         self.bursts += 1;
+        if self.trace.is_on() {
+            self.trace_heads(rx);
+        }
         stage::run(self, io, &mut work, 0, |_, _, work| stage::classify(work, rx));
         stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
         stage::run(self, io, &mut work, 2, |shard, io, work| stage::ice(shard, now, io, work, rx));

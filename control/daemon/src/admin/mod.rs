@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use proto::trace::TRACE_PACKETS_MAX;
 use proto::{SdkAppId, SessionId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,6 +49,20 @@ enum Act {
     },
     #[serde(rename = "trail")]
     Trail { subject: String },
+    #[serde(rename = "trace.start")]
+    StartTrace {
+        sdkappid: u32,
+        room: String,
+        #[serde(default)]
+        room_type: RoomType,
+        count: u16,
+        #[serde(default)]
+        drop_only: bool,
+    },
+    #[serde(rename = "trace.stop")]
+    StopTrace {},
+    #[serde(rename = "trace.show")]
+    ShowTrace {},
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -73,6 +88,9 @@ impl Act {
             Act::Status {} => "status",
             Act::Why { .. } => "why",
             Act::Trail { .. } => "trail",
+            Act::StartTrace { .. } => "trace.start",
+            Act::StopTrace {} => "trace.stop",
+            Act::ShowTrace {} => "trace.show",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -80,7 +98,8 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
-            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
+            Act::Status {} | Act::Why { .. } | Act::Trail { .. } | Act::ShowTrace {} => Right::Read,
+            Act::StartTrace { .. } | Act::StopTrace {} => Right::Act,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
     }
@@ -89,24 +108,31 @@ impl Act {
     fn about(&self) -> About {
         match self {
             Act::Kick { session } => About { session: session.parse().ok(), ..About::default() },
-            Act::EndRoom { sdkappid, room, room_type } => About {
+            Act::EndRoom { sdkappid, room, room_type }
+            | Act::StartTrace { sdkappid, room, room_type, .. } => About {
                 app: Some(*sdkappid),
                 room: room_key(*sdkappid, room, *room_type)
                     .map_or_else(|_| mask::identity(room), |key| mask::room(&key.room)),
                 ..About::default()
             },
-            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => About::default(),
+            _ => About::default(),
         }
     }
 
     /// What it is about, masked, for the audit.
     fn target(&self) -> String {
         match self {
-            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => String::new(),
+            Act::Status {}
+            | Act::Why { .. }
+            | Act::Trail { .. }
+            | Act::StopTrace {}
+            | Act::ShowTrace {} => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
-            Act::EndRoom { sdkappid, room, .. } => format!("{sdkappid}/{}", mask::identity(room)),
+            Act::EndRoom { sdkappid, room, .. } | Act::StartTrace { sdkappid, room, .. } => {
+                format!("{sdkappid}/{}", mask::identity(room))
+            }
         }
     }
 }
@@ -304,6 +330,23 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             Ok(why::ask(hub, &key, &user(from)?, &user(to)?).await)
         }
         Act::Trail { subject } => Ok(hub.trail.answer(&Subject::read(subject))),
+        Act::StartTrace { sdkappid, room, room_type, count, drop_only } => {
+            if !(1..=TRACE_PACKETS_MAX).contains(count) {
+                return refused("malformed", "a trace has 1 to 1000 packets");
+            }
+            match hub.trace(&room_key(*sdkappid, room, *room_type)?, *count, *drop_only) {
+                true => Ok(json!({ "count": count })),
+                false => refused("not_found", "no such room"),
+            }
+        }
+        Act::StopTrace {} => match hub.stop_trace() {
+            true => Ok(json!({})),
+            false => refused("not_found", "no trace was started"),
+        },
+        Act::ShowTrace {} => match hub.traces.answer() {
+            Some(answer) => Ok(answer),
+            None => refused("not_found", "no trace was started"),
+        },
         Act::Kick { session } => {
             let Ok(id) = session.parse::<SessionId>() else {
                 return refused("session_invalid", "a session looks like s0-12-3");

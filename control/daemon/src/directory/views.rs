@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proto::{CloseReason, MediaKind, RoomNo, SessionId, SlotState, Token};
+use proto::{CloseReason, MediaKind, RoomNo, SessionId, ShardId, SlotState, Token};
 use token::UserId;
 
 use super::{Directory, EventsId, Resource, ResourceId, RoomKey, Slot};
@@ -73,6 +73,12 @@ impl Directory {
             Some((*session, about(&room.key, &resource.user, Some(*session))))
         };
         self.sessions.iter().filter_map(owner).collect()
+    }
+
+    /// A room's number, and the shards that have sessions of it.
+    pub fn shards_of(&self, key: &RoomKey) -> Option<(RoomNo, Vec<ShardId>)> {
+        let room = self.rooms.get(self.names.get(key)?)?;
+        Some((room.no, room.presence.keys().copied().collect()))
     }
 
     /// The resource whose event stream this is.

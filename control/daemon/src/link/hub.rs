@@ -1,6 +1,7 @@
 //! Where requests and the link meet: the directory, the orders that wait for their rings, and those
 //! who wait for an answer. One lock, held for microseconds, never across an await.
 
+mod diagnose;
 mod node;
 
 use std::collections::HashMap;
@@ -8,26 +9,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
 use proto::{
-    CloseReason, Command, Event, KeyMaterial, Look, Privileges, Refusal, SessionId, ShardId,
-    SrtpProfile,
+    CloseReason, Event, KeyMaterial, Privileges, Refusal, SessionId, ShardId, SrtpProfile,
 };
 use shm::event::Event as WakeUp;
-use token::UserId;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory::replay::Survivor;
 use crate::directory::{
-    Between, Directory, DtlsPeer, EventsId, JoinRequest, Joined, Orders, Outcome, Precondition,
-    ResourceId, ResourceView, Restarted, RoomKey, SlotView, Totals,
+    Directory, DtlsPeer, EventsId, JoinRequest, Joined, Orders, Outcome, Precondition, ResourceId,
+    ResourceView, Restarted, RoomKey, SlotView, Totals,
 };
-use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, LOOK_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
+use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
-use crate::trail::{self, Trail};
+use crate::trail::Trail;
 
 use super::looks::Looks;
 use super::notices::{Notice, Notices};
 use super::outbox::Outbox;
+use super::traces::Traces;
 use crate::signalling::PeerIce;
 
 /// A DTLS datagram of a validated path, and the session it is for.
@@ -104,6 +104,8 @@ pub type Listening = (ResourceId, Receiver<Notice>, Vec<SlotView>);
 pub struct Hub {
     /// What happened lately to whom.
     pub trail: Trail,
+    /// The packet trace.
+    pub traces: Traces,
     state: Mutex<State>,
     ordered: WakeUp,
 }
@@ -149,7 +151,12 @@ impl Hub {
             ends: None,
             drops: HandshakeDrops::default(),
         };
-        Ok(Hub { trail: Trail::default(), state: Mutex::new(state), ordered: WakeUp::new()? })
+        Ok(Hub {
+            trail: Trail::default(),
+            traces: Traces::default(),
+            state: Mutex::new(state),
+            ordered: WakeUp::new()?,
+        })
     }
 
     /// The state stays consistent over a panic: every change is made by one call of the directory.
@@ -346,26 +353,6 @@ impl Hub {
         self.lock().notices.close();
     }
 
-    /// What is known of two members of a room.
-    pub fn between(&self, key: &RoomKey, from: &UserId, to: &UserId) -> Between {
-        self.lock().directory.between(key, from, to)
-    }
-
-    /// Asks the shard of a session about it. An empty answer: it is not there, or the shard did not answer
-    /// within [`LOOK_TIMEOUT`].
-    pub async fn look(&self, session: SessionId) -> Vec<Look> {
-        let wait = {
-            let mut state = self.lock();
-            let mut orders = Orders::default();
-            orders.push(session.shard(), Command::Look { session });
-            let wait = state.looks.wait(session);
-            self.dispatch(&mut state, orders);
-            wait
-        };
-        let told = tokio::time::timeout(LOOK_TIMEOUT, wait).await;
-        told.ok().and_then(Result::ok).unwrap_or_default()
-    }
-
     // What follows is for the handshakes.
 
     /// Who gets the DTLS datagrams of peers from now on, and learns which sessions have ended. When the
@@ -483,26 +470,13 @@ impl Hub {
         state.tell_ended();
     }
 
-    /// What of an event belongs to somebody's trail.
-    fn note(&self, event: &Event) {
-        let (kind, session, what) = match *event {
-            Event::Alive { session } => (trail::Kind::Change, session, "first authentic packet"),
-            Event::PathMoved { session, .. } => (trail::Kind::Change, session, "path settled"),
-            Event::GrantEnded { session } => (trail::Kind::Change, session, "grant expired"),
-            Event::Closed { session, reason, .. } => (trail::Kind::End, session, ended(reason)),
-            Event::Refused { session, why, .. } if session != SessionId(0) => {
-                (trail::Kind::Refusal, session, refusal(why).code)
-            }
-            _ => return,
-        };
-        self.trail.of_session(kind, session, what, 1);
-    }
-
     /// Takes in an event.
     pub fn event(&self, shard: ShardId, event: &Event) {
         let mut state = self.lock();
-        if let Event::Looked { session, look } = *event {
-            return state.looks.told(session, look);
+        match *event {
+            Event::Looked { session, look } => return state.looks.told(session, look),
+            Event::Traced(record) => return self.traces.told(shard, record),
+            _ => {}
         }
         self.note(event);
         let mut orders = Orders::default();
@@ -539,17 +513,6 @@ impl Hub {
         } else {
             self.dispatch(&mut state, orders);
         }
-    }
-}
-
-fn ended(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::Left => "left",
-        CloseReason::Kicked => "kicked",
-        CloseReason::RoomEnded => "room ended",
-        CloseReason::GrantExpired => "grant expired",
-        CloseReason::TimedOut => "timed out",
-        CloseReason::Replaced => "replaced by a newer join",
     }
 }
 

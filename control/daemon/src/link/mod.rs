@@ -11,6 +11,7 @@ mod looks;
 pub mod notices;
 pub mod outbox;
 pub mod rings;
+mod traces;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -136,6 +136,9 @@ pub fn run<P: Provider, I: Io>(
     let sample = shard.bursts.is_multiple_of(SAMPLE_EVERY);
     let start = if sample { io.cycles() } else { 0 };
     stage(shard, io, work);
+    if shard.trace.is_on() {
+        shard.trace.mark(which, work);
+    }
     let counters = &mut shard.counters.stages[which];
     counters.calls += 1;
     counters.packets += packets;
@@ -164,5 +167,8 @@ pub fn account<P: Provider, I: Io>(
     }
     for datagram in rx.drain(..) {
         io.free(datagram.buf);
+    }
+    if shard.trace.is_on() {
+        shard.trace_burst(work);
     }
 }

@@ -143,7 +143,11 @@ pub fn seal<P: Provider, I: Io>(
             io.free(datagram.buf);
             continue;
         }
+        if shard.trace.is_on() {
+            shard.trace_copies_of(work, i);
+        }
         let sent = seal_local(shard, now, io, work, i, datagram.buf);
+        shard.trace.end_packet();
         work.verdict[i] = if sent { Verdict::Forwarded } else { Verdict::Done };
     }
 }
@@ -267,7 +271,11 @@ fn seal_copies<P: Provider, I: Io>(
     let (mut sent, mut waits) = (0, false);
     let mut cursor = shard.fanouts.start(&shard.publications[media.publication].fanout);
     while let Some(entry) = shard.fanouts.next(&mut cursor) {
-        let copy = match decide(shard, now, io, media, entry) {
+        let decided = decide(shard, now, io, media, entry);
+        if shard.trace.has_packet() {
+            shard.trace_copy(entry.session, decided.as_ref().err().copied());
+        }
+        let copy = match decided {
             Ok(copy) => copy,
             Err(reason) => {
                 shard.counters.egress_drops[reason as usize] += 1;
