@@ -50,7 +50,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log_to_stderr();
-    for warning in &config.warnings {
+    // What is told of apps is the control plane's, which knows them all.
+    for warning in config.warnings.iter().filter(|warning| !warning.key.starts_with("app")) {
         tracing::warn!("{warning}");
     }
     match run(&config) {
