@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use roomlane_tests::netns::PEER_IP;
+use roomlane_tests::netns::{PEER_IP, skip};
 use roomlane_tests::node::{APP, Node, NodeConfig};
 use roomlane_tests::sdes::{Scene, Sockets, Tokens, Wire};
 use roomlane_tests::webrtc::{Browser, identity};
@@ -192,4 +192,81 @@ fn why_names_the_first_step_at_which_media_stops() {
     assert_eq!((&first["class"], &first["stage"]), (&"rtp".into(), &"seal".into()));
     assert_eq!(first["copies"].as_array().map(Vec::len), Some(1), "{trace:#}");
     assert!(!trace.to_string().contains("\"working\""), "{trace:#}");
+}
+
+/// Everything in an archive, as `tar` of the host takes it out.
+fn unpacked(archive: &std::path::Path) -> Option<String> {
+    let out = std::process::Command::new("tar").args(["--zstd", "-xOf"]).arg(archive).output();
+    match out {
+        Ok(out) if out.status.success() => Some(String::from_utf8_lossy(&out.stdout).into_owned()),
+        Ok(out) => panic!("tar: {}", String::from_utf8_lossy(&out.stderr)),
+        Err(error) => {
+            skip(&format!("tar: {error}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn a_support_bundle_shows_nothing_that_was_planted() {
+    if std::process::Command::new("zstd").arg("--version").output().is_err() {
+        return skip("no zstd to look into the bundle with");
+    }
+    let config = NodeConfig {
+        more: "[limits]\nsource_joins_per_s = 50\n".to_owned(),
+        ..NodeConfig::port("udp")
+    };
+    let Some((lab, node)) = up(&config) else { return };
+    let mut scene = scene(&lab, &node);
+    let (room, camera, viewer) = ("cn-9c1b", "canary-alice-7f3a", "canary-bob-41d0");
+    scene.publish(&Tokens::new(room, camera));
+    scene.view(&Tokens::new(room, viewer));
+    carries(&mut scene, 20, &node);
+    let api = node.api();
+    let (sig, key) = api.tokens(&Tokens::new(room, camera));
+    let refused = api.request("POST", &api.path("whip", room), &format!("Bearer {sig}x"), "");
+    assert!(refused.status >= 400);
+    let words = ["trace", "start", "--sdkappid", &APP.to_string(), "--room", room];
+    assert!(node.roomlane(&words).status.success());
+    carries(&mut scene, 20, &node);
+    // A log as an older release might have written it, with lines of strangers.
+    let log = node.dir.join("planted.log");
+    let planted = format!(
+        "{}{{\"level\":\"INFO\",\"target\":\"x\",\"fields\":{{\"user\":\"{camera}\",\"source\":\"{PEER_IP}\",\
+         \"message\":\"from {PEER_IP}:9 with {sig}\"}}}}\nsomebody said {viewer}\n",
+        node.log()
+    );
+    std::fs::write(&log, planted).expect("a file");
+    let out = node.dir.join("bundle.tar.zst");
+    let (log, out_text) = (log.display().to_string(), out.display().to_string());
+    let config = node.dir.join("node.toml").display().to_string();
+    let words = ["support-bundle", "--out", &out_text, "--log", &log, "--config", &config];
+    let made = node.roomlane(&words);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let Some(text) = unpacked(&out) else { return };
+    let wanted = [
+        "roomlane.support-bundle.v1",
+        "roomlane.session.v1",
+        "roomlane.drops.v1",
+        "roomlane.doctor.v1",
+        "roomlane.trail.v1",
+        "roomlane.trace.v1",
+        "\"joined\"",
+        "ca***a",
+    ];
+    for wanted in wanted {
+        assert!(text.contains(wanted), "no {wanted} in {text}");
+    }
+    let secret = std::fs::read_to_string(node.dir.join("secret")).expect("readable by root");
+    let camera_key = scene.cameras[0].location.rsplit('/').next().expect("an id").to_owned();
+    let node_ip = roomlane_tests::netns::NODE_IP;
+    let canaries = [room, camera, viewer, &sig, &key, secret.trim(), &camera_key, PEER_IP, node_ip];
+    for canary in canaries {
+        let at = text.find(canary);
+        let around =
+            at.map(|at| text[at.saturating_sub(200)..].chars().take(400).collect::<String>());
+        assert_eq!(around, None, "{canary} came out");
+    }
+    let again = node.roomlane(&words);
+    assert_eq!(again.status.code(), Some(7), "it overwrites nothing");
 }

@@ -224,9 +224,21 @@ fn subcommands(text: &str) -> Vec<String> {
     let name = |line: &str| {
         let rest = line.strip_prefix("    ")?;
         let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
-        rest.starts_with(char::is_uppercase).then(|| name.to_lowercase())
+        rest.starts_with(char::is_uppercase).then(|| kebab(&name))
     };
     body.lines().filter_map(name).collect()
+}
+
+/// `SupportBundle` as `support-bundle`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for (at, letter) in name.chars().enumerate() {
+        if letter.is_uppercase() && at > 0 {
+            kebab.push('-');
+        }
+        kebab.extend(letter.to_lowercase());
+    }
+    kebab
 }
 
 #[cfg(test)]
@@ -273,6 +285,7 @@ mod tests {
 
     #[test]
     fn unknown_commands_and_scripts_are_found() {
+        assert_eq!(kebab("SupportBundle"), "support-bundle");
         let arguments =
             "enum Command {\n    /// Doc.\n    Up(Up),\n    Show {\n        X: u8,\n    },\n}\n";
         assert_eq!(subcommands(arguments), ["up", "show"]);

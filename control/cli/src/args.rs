@@ -91,6 +91,8 @@ pub enum Command {
     /// Trace the next packets of a room through the stages: headers and masked ids only.
     #[command(arg_required_else_help = true)]
     Trace(TraceArgs),
+    /// Write what support needs into one file: masked, without secrets.
+    SupportBundle(BundleArgs),
     /// Act on a room.
     #[command(arg_required_else_help = true)]
     Room(RoomArgs),
@@ -309,6 +311,16 @@ pub enum TraceAct {
         #[arg(long)]
         no_header: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// The file to write, a tar archive under zstd; it must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The node's log [default: the journal of its units].
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 mod act;
 mod app_cmd;
 mod args;
+mod bundle;
 mod config_cmd;
 mod doctor;
 mod exit;
@@ -55,6 +56,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Why(args)) => why_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Trace(args)) => trace_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::SupportBundle(args)) => {
+            bundle::run(&place, &args).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Clear { what: args::Cleared::Runtime }) => {

@@ -88,6 +88,8 @@ pub struct Trail(Mutex<Ring>);
 /// Whose trail is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
+    /// Everybody.
+    All,
     /// A session by its id.
     Session(SessionId),
     /// An app by its number.
@@ -99,6 +101,9 @@ pub enum Subject {
 impl Subject {
     /// Reads what an operator typed; a name in the clear is masked here and goes no further.
     pub fn read(text: &str) -> Subject {
+        if text == "*" {
+            return Subject::All;
+        }
         if let Ok(session) = text.parse() {
             return Subject::Session(session);
         }
@@ -119,6 +124,7 @@ impl Subject {
 
     fn fits(&self, about: &About) -> bool {
         match self {
+            Subject::All => true,
             Subject::Session(session) => about.session == Some(*session),
             Subject::App(app) => about.app == Some(*app),
             Subject::Masked(mask) => {
@@ -131,6 +137,7 @@ impl Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Subject::All => f.write_str("*"),
             Subject::Session(session) => session.fmt(f),
             Subject::App(app) => write!(f, "app:{app}"),
             Subject::Masked(mask) => f.write_str(mask),
@@ -291,6 +298,7 @@ mod tests {
         assert_eq!(kinds("d***").len(), 4);
         assert_eq!(kinds("b***"), [("refusal", 1)]);
         assert_eq!(kinds(""), []);
+        assert_eq!(kinds("*").len(), 5);
     }
 
     #[test]
