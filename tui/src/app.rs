@@ -68,6 +68,31 @@ pub enum Mode {
     Filter,
 }
 
+/// What fills the screen below the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pane {
+    /// Workers, rooms and drops together.
+    #[default]
+    Overview,
+    /// The workers alone.
+    Workers,
+    /// The rooms alone.
+    Rooms,
+    /// The drops alone.
+    Drops,
+}
+
+impl Pane {
+    fn next(self) -> Pane {
+        match self {
+            Pane::Overview => Pane::Workers,
+            Pane::Workers => Pane::Rooms,
+            Pane::Rooms => Pane::Drops,
+            Pane::Drops => Pane::Overview,
+        }
+    }
+}
+
 /// Everything on the screen.
 #[derive(Debug, Default)]
 pub struct App {
@@ -77,6 +102,8 @@ pub struct App {
     pub rates: Rates,
     /// Packets per second in and out, oldest first.
     pub history: VecDeque<(f64, f64)>,
+    /// What fills the screen.
+    pub pane: Pane,
     /// What has the keyboard.
     pub mode: Mode,
     /// New data is not shown.
@@ -147,6 +174,11 @@ impl App {
             Action::Sort => self.sort = self.sort.next(),
             Action::Reverse => self.reverse = !self.reverse,
             Action::Strict => self.strict = true,
+            Action::Overview => self.pane = Pane::Overview,
+            Action::Workers => self.pane = Pane::Workers,
+            Action::Rooms => self.pane = Pane::Rooms,
+            Action::Drops => self.pane = Pane::Drops,
+            Action::NextPane => self.pane = self.pane.next(),
             Action::Up => self.scroll = self.scroll.saturating_sub(1),
             Action::Down => self.scroll_to(self.scroll + 1),
             Action::PageUp => self.scroll = self.scroll.saturating_sub(10),

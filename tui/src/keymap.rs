@@ -21,6 +21,16 @@ pub enum Action {
     Reverse,
     /// Hide labels; there is no way back but to start anew.
     Strict,
+    /// Workers, rooms and drops together.
+    Overview,
+    /// The workers alone.
+    Workers,
+    /// The rooms alone.
+    Rooms,
+    /// The drops alone.
+    Drops,
+    /// The next of these.
+    NextPane,
     /// One row up.
     Up,
     /// One row down.
@@ -67,6 +77,11 @@ bindings! {
     "s" Sort "sort rooms by traffic, sessions, age" [KeyCode::Char('s'), NONE];
     "r" Reverse "reverse the order" [KeyCode::Char('r'), NONE];
     "p" Strict "hide labels" [KeyCode::Char('p'), NONE];
+    "1" Overview "overview" [KeyCode::Char('1'), NONE];
+    "2" Workers "workers alone" [KeyCode::Char('2'), NONE];
+    "3" Rooms "rooms alone" [KeyCode::Char('3'), NONE];
+    "4" Drops "drops alone" [KeyCode::Char('4'), NONE];
+    "Tab" NextPane "the next of these" [KeyCode::Tab, NONE];
     "k, up" Up "up" [KeyCode::Char('k'), NONE; KeyCode::Up, NONE];
     "j, down" Down "down" [KeyCode::Char('j'), NONE; KeyCode::Down, NONE];
     "PgUp, ctrl-u" PageUp "ten up" [KeyCode::PageUp, NONE; KeyCode::Char('u'), CTRL];

@@ -4,6 +4,7 @@
 //! is the table of keys that also prints the help. It acts on nothing: it has no way to.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod app;
 mod keymap;
 mod once;

@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::short;
+use crate::alarms::alarms;
 use crate::app::App;
 use crate::theme::Theme;
 
@@ -51,6 +52,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
         true => Line::styled(format!("(old) {second}"), theme.dim()),
         false => Line::raw(second),
     };
+    let wrong = alarms(app);
     let third = match (app.is_stale(), seen.control_alive) {
         (true, _) => Line::styled(
             "The data plane does not answer: what is below was true when it last did.",
@@ -60,6 +62,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
             "Control is dead: media goes on; nobody can join, nothing can be ended or kicked.",
             theme.bad(),
         ),
+        (false, true) if !wrong.is_empty() => {
+            Line::styled(format!("{} {}", theme.bad_sign(), wrong.join("; ")), theme.bad())
+        }
         (false, true) => Line::styled(
             format!(
                 "port {} ({})  udp {}  pid {}  version {}",

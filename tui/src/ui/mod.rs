@@ -1,4 +1,4 @@
-//! The one pane: head line, traffic, workers, rooms, drops, keys.
+//! The screen: head line, traffic, the pane (workers, rooms, drops or all three), keys.
 
 mod drops;
 mod head;
@@ -11,7 +11,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
 
-use crate::app::{App, Mode};
+use crate::app::{App, Mode, Pane};
 use crate::theme::Theme;
 
 /// Smallest terminal that everything fits in.
@@ -34,13 +34,9 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         return;
     }
     let curves = if area.height >= HEIGHT_CURVES { 2 } else { 0 };
-    let count = app.seen.as_ref().map_or(1, |seen| seen.snapshot.shards.len()) as u16;
-    // Box and column names take three lines; rooms and drops keep at least half of the screen.
-    let workers_height = (count + 3).min(area.height / 3).max(4);
-    let [head, curve, workers, rest, foot] = Layout::vertical([
+    let [head, curve, rest, foot] = Layout::vertical([
         Constraint::Length(3),
         Constraint::Length(curves),
-        Constraint::Length(workers_height),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
@@ -49,8 +45,31 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     if curves > 0 {
         head::curves(frame, curve, app, theme);
     }
+    match app.pane {
+        Pane::Overview => draw_overview(frame, rest, app, theme),
+        Pane::Workers => workers::draw(frame, rest, app, theme),
+        Pane::Rooms => rooms::draw(frame, rest, app, theme),
+        Pane::Drops => drops::draw(frame, rest, app, theme),
+    }
+    draw_foot(frame, foot, app, theme);
+    if app.mode == Mode::Help {
+        help::draw(frame, area, theme);
+    }
+}
+
+fn draw_overview(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    let screen = frame.area();
+    let count = app.seen.as_ref().map_or(1, |seen| seen.snapshot.shards.len()) as u16;
+    // Box and column names take three lines; rooms and drops keep at least half of the screen.
+    let height = (count + 3).min(screen.height / 3).max(4);
+    let [workers, rest] =
+        Layout::vertical([Constraint::Length(height), Constraint::Fill(1)]).areas(area);
     workers::draw(frame, workers, app, theme);
-    let [rooms, drops] = match area.width >= WIDTH_WIDE {
+    if screen.width < WIDTH_WIDE && screen.height < HEIGHT_CURVES {
+        // Two boxes would have no line each; the drops have a pane of their own.
+        return rooms::draw(frame, rest, app, theme);
+    }
+    let [rooms, drops] = match screen.width >= WIDTH_WIDE {
         true => {
             Layout::horizontal([Constraint::Percentage(55), Constraint::Percentage(45)]).areas(rest)
         }
@@ -58,19 +77,12 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     };
     rooms::draw(frame, rooms, app, theme);
     drops::draw(frame, drops, app, theme);
-    draw_foot(frame, foot, app, theme);
-    if app.mode == Mode::Help {
-        help::draw(frame, area, theme);
-    }
 }
 
 fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let line = match app.mode {
         Mode::Filter => Line::styled(format!("/{}", app.filter), theme.bad()),
-        _ => Line::styled(
-            "q quit  ? help  f freeze  / filter  s sort  r reverse  p hide labels",
-            theme.dim(),
-        ),
+        _ => Line::styled("q quit  ? help  1-4 panes  f freeze  / filter  s sort", theme.dim()),
     };
     frame.render_widget(line, area);
 }
@@ -78,6 +90,25 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
 /// A box with a name.
 fn boxed<'a>(title: String, theme: &Theme) -> Block<'a> {
     Block::bordered().border_set(theme.border()).title(Line::styled(title, theme.title()))
+}
+
+/// Which columns of such widths, one blank apart, stay within `width` when those of `dropped_first` go
+/// in turn: a column is whole or not there.
+fn columns<const N: usize>(widths: &[u16; N], dropped_first: &[usize], width: u16) -> [bool; N] {
+    let mut keep = [true; N];
+    for column in dropped_first {
+        let kept = widths.iter().zip(keep).filter(|(_, keep)| *keep);
+        if kept.map(|(width, _)| width + 1).sum::<u16>() <= width + 1 {
+            break;
+        }
+        keep[*column] = false;
+    }
+    keep
+}
+
+/// The columns that stay.
+fn kept<T, const N: usize>(cells: [T; N], keep: &[bool; N]) -> Vec<T> {
+    cells.into_iter().zip(keep).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect()
 }
 
 /// A number of packets per second, in at most six characters.

@@ -4,23 +4,25 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::widgets::{Row, Table};
 
-use super::{boxed, short};
+use super::{boxed, columns, kept, short};
 use crate::app::App;
 use crate::theme::Theme;
 
-/// From here on there is room for the app.
-const WIDTH_APP: u16 = 92;
+const WIDTHS: [u16; 9] = [16, 17, 10, 8, 3, 4, 6, 6, 6];
+/// Columns that go first where there is no room: app, number, subscriptions, publications.
+const DROPPED_FIRST: [usize; 4] = [2, 1, 5, 4];
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let Some(seen) = &app.seen else { return };
     let rooms = app.rooms();
-    let wide = area.width >= WIDTH_APP;
+    let keep = columns(&WIDTHS, &DROPPED_FIRST, area.width.saturating_sub(2));
     let rows = rooms.iter().skip(app.scroll).map(|room| {
         let (rx, tx) = app.room_rate(room);
         let age_s = seen.snapshot.taken_ns.saturating_sub(room.row.opened_ns) / 1_000_000_000;
-        let mut cells = vec![
+        let cells = [
             app.label(room),
             format!("{:>17}", room.row.room),
+            format!("{:>10}", room.row.app),
             format!("{:>8}", room.row.sessions),
             format!("{:>3}", room.row.publications),
             format!("{:>4}", room.row.subscriptions),
@@ -28,19 +30,20 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
             format!("{:>6}", short(tx)),
             format!("{:>6}", age(age_s)),
         ];
-        if wide {
-            cells.insert(2, format!("{:>10}", room.row.app));
-        }
-        let row = Row::new(cells);
+        let row = Row::new(kept(cells, &keep));
         if app.is_stale() { row.style(theme.dim()) } else { row }
     });
-    let mut widths = vec![16, 17, 8, 3, 4, 6, 6, 6];
-    let mut names =
-        vec!["label", "             room", "sessions", "pub", "subs", "  in/s", " out/s", "   age"];
-    if wide {
-        widths.insert(2, 10);
-        names.insert(2, "       app");
-    }
+    let names = [
+        "label",
+        "             room",
+        "       app",
+        "sessions",
+        "pub",
+        "subs",
+        "  in/s",
+        " out/s",
+        "   age",
+    ];
     let mut title = format!(" Rooms {} by {}", rooms.len(), app.sort.name());
     if app.reverse {
         title += " reversed";
@@ -52,8 +55,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
         title += &format!(" from {}", app.scroll + 1);
     }
     title.push(' ');
-    let table = Table::new(rows, widths.into_iter().map(Constraint::Length))
-        .header(Row::new(names).style(theme.title()))
+    let table = Table::new(rows, kept(WIDTHS, &keep).into_iter().map(Constraint::Length))
+        .header(Row::new(kept(names, &keep)).style(theme.title()))
         .block(boxed(title, theme));
     frame.render_widget(table, area);
 }

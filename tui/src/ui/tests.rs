@@ -20,6 +20,44 @@ fn pane_at_200x50() {
 }
 
 #[test]
+fn pane_at_60x15() {
+    insta::assert_snapshot!(text(&watching(), 60, 15));
+}
+
+#[test]
+fn numbers_and_tab_choose_what_fills_the_screen() {
+    let mut app = watching();
+    let boxes = |app: &App| {
+        let text = text(app, 60, 15);
+        ["Workers", "Rooms", "Drops"].map(|name| text.contains(&format!("┌ {name}")))
+    };
+    let keys = [
+        ('2', [true, false, false]),
+        ('3', [false, true, false]),
+        ('4', [false, false, true]),
+        ('1', [true, true, false]),
+        ('\t', [true, false, false]),
+    ];
+    for (key, expected) in keys {
+        let code = match key {
+            '\t' => crossterm::event::KeyCode::Tab,
+            key => crossterm::event::KeyCode::Char(key),
+        };
+        app.update(Msg::Key(code.into()));
+        assert_eq!(boxes(&app), expected, "{key:?}");
+    }
+}
+
+#[test]
+fn alarms_stand_on_the_first_screen() {
+    let mut app = watching();
+    let mut look = seen(102);
+    look.snapshot.shards[0].worker.as_mut().unwrap().restarts = 2;
+    app.update(Msg::Seen(Box::new(look)));
+    assert!(text(&app, 60, 15).contains("▲ worker 0 restarted 2 times"));
+}
+
+#[test]
 fn help_at_80x24() {
     let mut app = watching();
     let key = crossterm::event::KeyCode::Char('?').into();
