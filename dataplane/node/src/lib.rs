@@ -17,5 +17,6 @@ pub mod privileges;
 pub mod publish;
 pub mod regions;
 pub mod relay;
+pub mod supervision;
 pub mod telemetry;
 pub mod worker;

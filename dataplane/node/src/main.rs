@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use config::Config;
 use node::node::{End, Plan};
-use node::{describe, ports};
+use node::{describe, ports, supervision};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -86,7 +86,9 @@ fn run(config: &Config) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", about.ready_line(&run_dir)).and_then(|()| out.flush())?;
     drop(out);
+    supervision::ready(run_dir);
     let end = node.wait();
+    supervision::stopping();
     // Workers close their queues, then the device goes, then the sockets' files are gone already.
     drop(node);
     let leftover = device.leftover();
