@@ -58,7 +58,7 @@ fn resolve(folder: &str, path: &str) -> String {
 }
 
 /// A heading as GitHub's renderer names its anchor.
-fn slug(heading: &str) -> String {
+pub fn slug(heading: &str) -> String {
     let kept =
         heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()

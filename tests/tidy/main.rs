@@ -9,6 +9,7 @@ mod docs;
 mod drops;
 mod keep;
 mod manifest;
+mod monitoring;
 mod rust;
 mod style;
 mod tree;
@@ -68,6 +69,21 @@ fn every_drop_reason_is_produced_and_tested() {
 #[test]
 fn the_handbook_lists_the_drop_reasons_of_the_table() {
     clean(drops::page(&Tree::load()));
+}
+
+#[test]
+fn the_handbook_lists_metrics_and_security_events_of_the_tables() {
+    clean(monitoring::pages(&Tree::load()));
+}
+
+#[test]
+fn the_dashboard_is_made_from_its_source() {
+    clean(monitoring::dashboard(&Tree::load()));
+}
+
+#[test]
+fn alarms_have_metrics_runbooks_and_cases() {
+    clean(monitoring::rules(&Tree::load()));
 }
 
 #[test]

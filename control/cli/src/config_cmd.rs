@@ -146,6 +146,17 @@ pub fn key_files(config: &Config) -> Vec<Problem> {
             problems.push(Problem::Error(text));
         }
     }
+    if let Some(notify) = &config.notify {
+        if let Err(why) = notify.secret_file.read() {
+            problems.push(judged("notify.secret_file".to_owned(), why));
+        }
+        if notify.is_tls
+            && let Err(why) = std::fs::File::open(&notify.ca_file)
+        {
+            let text = format!("notify.ca_file: {}: {why}", notify.ca_file.display());
+            problems.push(Problem::Error(text));
+        }
+    }
     problems
 }
 

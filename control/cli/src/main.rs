@@ -7,6 +7,7 @@
 mod act;
 mod app_cmd;
 mod args;
+mod audit_cmd;
 mod bundle;
 mod config_cmd;
 mod doctor;
@@ -72,6 +73,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Doctor(args)) => doctor::run(&place, &args),
         Some(Command::Peer(args)) => peer::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Token(args)) => Ok(token_cmd::run(args)),
+        Some(Command::Audit(args)) => audit_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Top(args)) => Err(programs::exec_top(&place, &args.rest)),
         Some(Command::External(words)) => Err(programs::exec_external(&words)),
     }

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::net::Cidr;
 use crate::raw::{RawApp, RawConfig, RawDropIn, RawLimits, RawNode, RawQuota, RawSdes, RawWorkers};
 use crate::secret::SecretFile;
-use crate::{check_control, check_port};
+use crate::{check_control, check_notify, check_port};
 
 /// Shards in a node: a `u64` masks them.
 const SHARDS_MAX: usize = 64;
@@ -191,6 +191,7 @@ pub(crate) fn config(raw: RawConfig, mut c: Checker<'_>) -> Result<Config, Confi
     let limits = limits(&mut c, &raw.limits);
     let control = check_control::control(&mut c, &raw.control, &workers);
     let sdes_allow = sdes(&mut c, &raw.sdes);
+    let notify = check_notify::notify(&mut c, &raw.notify);
     let token_skew_s = c.number(&raw.tokens.skew_s, "tokens.skew_s", 0..=300, 5) as u32;
     let apps = apps(&mut c, &raw.app, node.environment);
     across(&mut c, &raw, &node, &port, &control);
@@ -198,7 +199,18 @@ pub(crate) fn config(raw: RawConfig, mut c: Checker<'_>) -> Result<Config, Confi
         return Err(ConfigErrors(c.errors));
     }
     let warnings = c.warnings;
-    Ok(Config { node, port, workers, limits, control, sdes_allow, token_skew_s, apps, warnings })
+    Ok(Config {
+        node,
+        port,
+        workers,
+        limits,
+        control,
+        sdes_allow,
+        token_skew_s,
+        notify,
+        apps,
+        warnings,
+    })
 }
 
 fn node(c: &mut Checker<'_>, raw: &RawNode) -> Node {

@@ -112,6 +112,9 @@ pub const KEYS: &[Key] = &[
     node("control.group", Kind::Text),
     control("sdes.allow", Kind::Texts),
     live("tokens.skew_s", Kind::Number(0, 300)),
+    control("notify.url", Kind::Text),
+    control("notify.secret_file", Kind::Text),
+    control("notify.ca_file", Kind::Text),
     live("app.sdkappid", Kind::Number(1, u32::MAX as u64)),
     live("app.secret_files", Kind::Texts),
     live("app.private_map_key_required", Kind::Flag),
@@ -203,6 +206,20 @@ impl Config {
             }
             "sdes" => Some(texts(&self.sdes_allow)),
             "tokens" => Some(number_value(self.token_skew_s.into())),
+            "notify" => {
+                let notify = self.notify.as_ref()?;
+                let scheme = if notify.is_tls { "https" } else { "http" };
+                let (host, port, path) = (&notify.host, notify.port, &notify.path);
+                match key {
+                    "notify.url" if host.contains(':') => {
+                        Some(text(format_args!("{scheme}://[{host}]:{port}{path}")))
+                    }
+                    "notify.url" => Some(text(format_args!("{scheme}://{host}:{port}{path}"))),
+                    "notify.secret_file" => Some(text(&notify.secret_file)),
+                    "notify.ca_file" => Some(text(notify.ca_file.display())),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }

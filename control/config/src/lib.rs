@@ -10,6 +10,7 @@
 
 mod check;
 mod check_control;
+mod check_notify;
 mod check_port;
 pub mod drop_in;
 mod error;
@@ -27,7 +28,7 @@ pub use error::{ConfigError, ConfigErrors, Warning};
 pub use keys::{Change, Effect, changes};
 pub use model::{
     App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen, Node,
-    Poll, Port, PortType, Tls, Workers,
+    Notify, Poll, Port, PortType, Tls, Workers,
 };
 pub use net::Cidr;
 pub use schema::schema;

@@ -28,6 +28,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// Allowed, but an operator should know.
     pub warnings: Vec<Warning>,
+    /// Who is told of security events.
+    pub notify: Option<Notify>,
 }
 
 impl Config {
@@ -35,6 +37,23 @@ impl Config {
     pub fn app(&self, sdkappid: u32) -> Option<&App> {
         self.apps.iter().find(|app| app.sdkappid == sdkappid)
     }
+}
+
+/// `[notify]`: a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// HTTPS; without it the host is a loopback address.
+    pub is_tls: bool,
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path and query.
+    pub path: String,
+    /// Requests are signed with it.
+    pub secret_file: SecretFile,
+    /// Certificates that an HTTPS server may be signed by, PEM.
+    pub ca_file: PathBuf,
 }
 
 /// `[node]`.

@@ -17,6 +17,7 @@ pub(crate) struct RawConfig {
     pub(crate) control: RawControl,
     pub(crate) sdes: RawSdes,
     pub(crate) tokens: RawTokens,
+    pub(crate) notify: RawNotify,
     pub(crate) app: Vec<Spanned<RawApp>>,
 }
 
@@ -99,6 +100,14 @@ pub(crate) struct RawSdes {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawTokens {
     pub(crate) skew_s: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawNotify {
+    pub(crate) url: Text,
+    pub(crate) secret_file: Text,
+    pub(crate) ca_file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -23,14 +23,15 @@ use crate::api::rates::Rates;
 use crate::api::server::{self, Server};
 use crate::api::{self, Api, AppAccess, Live};
 use crate::demo;
-use crate::directory::{Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
-use crate::export::{Metrics, loads};
+use crate::directory::{BlobKey, Directory, ROOM_SESSIONS_PER_SHARD, Settings, SystemEntropy};
+use crate::export::Metrics;
 use crate::handshakes::Service;
 use crate::handshakes::identities::Identities;
 use crate::limits::{EVENT_STREAMS_MAX, SOURCE_SWEEP};
 use crate::link::Link;
 use crate::link::hub::Hub;
 use crate::logs::LogLimit;
+use crate::notify::Notifier;
 use crate::running::Running;
 use crate::signalling::address::MediaAddresses;
 
@@ -140,6 +141,7 @@ pub fn settings(config: &Config) -> Settings {
         },
         udp_base,
         room_sessions_per_shard: ROOM_SESSIONS_PER_SHARD,
+        blob_key: BlobKey::new(&mut SystemEntropy),
     }
 }
 
@@ -154,9 +156,18 @@ impl Daemon {
         std::fs::create_dir_all(&run_dir).with_context(|| run_dir.display().to_string())?;
         let tls = config.control.tls.as_ref().map(server::tls).transpose()?;
         let unix_s = shm::clock::unix_ns() / 1_000_000_000;
-        let directory = Directory::new(settings(config), Box::new(SystemEntropy), unix_s);
+        let blob_key = BlobKey::keep(&run_dir, &mut SystemEntropy).context("blob.key")?;
+        let settings = Settings { blob_key, ..settings(config) };
+        let directory = Directory::new(settings, Box::new(SystemEntropy), unix_s);
         let hub = Arc::new(Hub::new(directory)?);
         let metrics = Arc::new(Metrics::new(run_dir.clone())?);
+        metrics.reloaded(true);
+        let notify = config.notify.as_ref();
+        let notifier =
+            notify.map(|to| Notifier::new(to, &config.node.name, &metrics)).transpose()?;
+        if let Some(files) = &config.control.tls {
+            metrics.certificate("https", server::certificate_expiry(files)?);
+        }
         let live = live(config)?;
         let shares: Vec<_> = live.apps.iter().map(|(id, app)| (*id, app.joins_per_s)).collect();
         let handshakes = Service::start(Arc::clone(&hub), Arc::clone(&metrics))?;
@@ -185,7 +196,7 @@ impl Daemon {
             .with_context(|| format!("control.admin_listen {}", control.admin_listen))?;
         let audit = audit_path(&run_dir);
         let audit = Audit::open(&audit).with_context(|| audit.display().to_string())?;
-        let audit = Arc::new(audit);
+        let audit = Arc::new(audit.reporting_to(Arc::clone(&metrics)));
         let running = Arc::new(Running::new(file.to_owned(), config, Arc::clone(&api)));
         let socket = run_dir.join(ADMIN_SOCKET);
         let admin = Admin::bind(&socket, Arc::clone(&hub), Arc::clone(&audit))
@@ -199,8 +210,10 @@ impl Daemon {
             tokio::spawn(health.serve(stopped.clone())),
             tokio::spawn(admin.serve(stopped.clone())),
             tokio::spawn(end_overdue(Arc::clone(&running), stopped.clone())),
-            tokio::spawn(housekeeping(api, stopped)),
+            tokio::spawn(housekeeping(api, stopped.clone())),
         ];
+        let notifying = notifier.map(|notifier| tokio::spawn(notifier.run(stopped)));
+        let tasks = tasks.into_iter().chain(notifying).collect();
         let link = Link::start(Arc::clone(&hub), run_dir)?;
         Ok(Daemon { hub, running, audit, listen, admin_listen, stop, tasks, link, handshakes })
     }
@@ -258,9 +271,8 @@ async fn end_overdue(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Measures the shards' load and forgets idle sources.
+/// Looks at the counters and forgets idle sources.
 async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
-    let mut last: Option<stats::Snapshot> = None;
     let mut swept = std::time::Instant::now();
     while !*stop.borrow() {
         tokio::select! {
@@ -268,16 +280,12 @@ async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => break,
         }
         let shared = Arc::clone(&api);
-        let measured =
-            tokio::task::spawn_blocking(move || shared.metrics.snapshot(&shared.hub)).await;
-        let now = measured.unwrap_or_default();
-        if let (Some(old), Some(new)) = (&last, &now) {
-            api.hub.trail.compare(old, new);
-            for (shard, pps) in loads(old, new) {
-                api.hub.set_load(shard, pps);
-            }
+        let looked = tokio::task::spawn_blocking(move || shared.metrics.look(&shared.hub)).await;
+        for (shard, pps) in looked.unwrap_or_default() {
+            api.hub.set_load(shard, pps);
         }
-        last = now;
+        let unix_s = shm::clock::unix_ns() / 1_000_000_000;
+        api.metrics.certificate("dtls", api.identities.current(unix_s).expires_unix_s());
         if swept.elapsed() >= SOURCE_SWEEP {
             swept = std::time::Instant::now();
             api.rates.sweep();

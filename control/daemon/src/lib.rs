@@ -14,6 +14,9 @@
 //! | [`trail`] | what happened lately to whom, masked, in memory |
 //! | [`why`] | where media between two members stops |
 //! | [`running`] | the configuration that runs, reload, acts on apps, draining |
+//! | [`export`] | metrics, and a look at the counters each second |
+//! | [`security`] | events that guards of a node are told |
+//! | [`notify`] | the webhook that they are posted to |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
 //! Start reading at [`daemon::Daemon::start`].
@@ -30,8 +33,10 @@ pub mod limits;
 pub mod link;
 pub mod logs;
 pub mod mask;
+pub mod notify;
 pub mod problem;
 pub mod running;
+pub mod security;
 pub mod signalling;
 pub mod trail;
 pub mod why;

@@ -140,3 +140,30 @@ pub const HOOK_TIMEOUT: Duration = Duration::from_millis(500);
 pub const HOOK_ANSWER_BYTES_MAX: usize = 4096;
 /// Longest location of another node, in bytes.
 pub const LOCATION_BYTES_MAX: usize = 2048;
+
+/// Security events that are kept for consoles.
+pub const SECURITY_RECORDS_MAX: usize = 1024;
+/// Unwanted packets of one class per second that make a flood.
+pub const FLOOD_PACKETS_PER_S: f64 = 1000.0;
+/// Requests refused for their rate per second that make a flood.
+pub const FLOOD_REQUESTS_PER_S: f64 = 100.0;
+/// Seconds below half of that after which a flood has ended.
+pub const FLOOD_ENDS_AFTER: u32 = 5;
+/// Packets with a wrong tag per second that are a security event: above what loss of keys may bring.
+pub const FORGED_PACKETS_PER_S: f64 = 50.0;
+/// Replayed packets per second that are a security event: above what networks duplicate.
+pub const REPLAYED_PACKETS_PER_S: f64 = 50.0;
+/// A change of the wall clock that counts as one, in nanoseconds.
+pub const CLOCK_STEP_MIN_NS: i128 = 500_000_000;
+
+/// Security events that wait for the webhook; more are dropped.
+pub const NOTIFY_QUEUE_MAX: usize = 256;
+/// How long the webhook may take for one request.
+pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pauses between attempts to reach the webhook.
+pub const NOTIFY_PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];

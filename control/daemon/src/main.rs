@@ -12,6 +12,11 @@ use daemon::logs;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Wipes what is freed: requests, ids and tokens do not outlive their use in memory.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 /// Exit code of a configuration that was refused.
 const EXIT_CONFIG: u8 = 3;
 

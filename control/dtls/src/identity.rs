@@ -79,6 +79,17 @@ impl Identity {
     }
 }
 
+/// When the first certificate of a PEM file ends, in seconds since 1970.
+///
+/// # Errors
+/// There is none, or it ended before 1970.
+pub fn certificate_expiry(pem: &[u8]) -> Result<u64, SetupError> {
+    let certificate = X509::from_pem(pem)?;
+    let since = Asn1Time::from_unix(0)?.diff(certificate.not_after())?;
+    let seconds = i64::from(since.days) * 24 * 3600 + i64::from(since.secs);
+    u64::try_from(seconds).map_err(|_| SetupError::Validity)
+}
+
 fn certificate(
     key: &PKey<Private>,
     begins: &Asn1Time,
@@ -145,6 +156,9 @@ mod tests {
         assert_ne!(serial(one), serial(two));
         assert!(*one.not_before() == Asn1Time::from_unix(1_800_000_000 - 24 * 3600).unwrap());
         assert!(*one.not_after() == Asn1Time::from_unix(1_800_000_000 + 30 * 24 * 3600).unwrap());
+        let pem = one.to_pem().unwrap();
+        assert_eq!(certificate_expiry(&pem).unwrap(), 1_800_000_000 + 30 * 24 * 3600);
+        assert!(certificate_expiry(b"-----BEGIN CERTIFICATE-----\n").is_err());
     }
 
     use openssl::x509::X509Ref;

@@ -40,6 +40,6 @@ mod refusal;
 pub use client::Client;
 pub use fingerprint::{Algorithm, Fingerprint, FingerprintError};
 pub use handshake::{Handshake, Progress};
-pub use identity::Identity;
+pub use identity::{Identity, certificate_expiry};
 pub use keys::{Keys, Profile};
 pub use refusal::{Refusal, SetupError};

@@ -8,6 +8,12 @@ use crate::DropReason;
 pub const STAGES: [&str; 9] =
     ["classify", "lookup", "ice", "admit", "open", "inspect", "feedback", "route", "seal"];
 
+/// What a datagram is by its first bytes (RFC 7983 section 7, RFC 5761 section 4), in their order.
+pub const CLASSES: [&str; 5] = ["stun", "dtls", "srtp", "srtcp", "other"];
+
+/// Upper bounds of the histogram of bursts, in datagrams.
+pub const BURST_BOUNDS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+
 /// Buckets of the forwarding-latency histogram: bucket `i` counts turns that took less than `2^i`
 /// microseconds (and not less than half of it); the last takes the rest.
 pub const LATENCY_BUCKETS: usize = 24;
@@ -60,7 +66,7 @@ pub struct StageCounters {
 
 /// Everything one shard counts. Plain integers; readers get copies.
 ///
-/// The books: `rx_packets = forwarded + done + dropped() + punted + steered`.
+/// The books: `rx_packets = forwarded + done + dropped() + punted + steered`, which are as many as `classes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ShardCounters {
@@ -128,6 +134,10 @@ pub struct ShardCounters {
     pub drops: [u64; DropReason::COUNT],
     /// Copies for a subscriber not sent, by reason.
     pub egress_drops: [u64; DropReason::COUNT],
+    /// The received packets by class, see [`CLASSES`].
+    pub classes: [u64; CLASSES.len()],
+    /// Those dropped as `auth_failed` that were connectivity checks.
+    pub stun_auth_failed: u64,
 }
 
 impl Default for ShardCounters {
@@ -144,7 +154,8 @@ impl ShardCounters {
 
     /// Whether every received packet is accounted for.
     pub fn balances(&self) -> bool {
-        self.rx_packets == self.forwarded + self.done + self.dropped() + self.punted + self.steered
+        let ends = self.forwarded + self.done + self.dropped() + self.punted + self.steered;
+        self.rx_packets == ends && self.rx_packets == self.classes.iter().sum()
     }
 }
 
@@ -192,6 +203,10 @@ pub struct WorkerCounters {
     pub turn_cpu_control: [u64; TURN_CPU_BUCKETS],
     /// Packets dropped below UDP or on the way out, by reason.
     pub port_drops: [u64; DropReason::COUNT],
+    /// Turns that received something, by how much: see [`BURST_BOUNDS`].
+    pub bursts: [u64; BURST_BOUNDS.len()],
+    /// The datagrams that they received.
+    pub burst_packets: u64,
 }
 
 impl Default for WorkerCounters {

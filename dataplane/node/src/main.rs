@@ -116,6 +116,6 @@ fn log_to_stderr() {
     if std::io::stderr().is_terminal() {
         builder.with_target(false).init();
     } else {
-        builder.json().init();
+        builder.json().flatten_event(true).init();
     }
 }

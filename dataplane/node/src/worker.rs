@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use port::Port;
-use proto::counters::{LATENCY_BUCKETS, ShardCounters, WorkerCounters, turn_cpu_bucket};
+use proto::counters::{
+    BURST_BOUNDS, LATENCY_BUCKETS, ShardCounters, WorkerCounters, turn_cpu_bucket,
+};
 use proto::snapshot::{RoomRow, SessionRow};
 use proto::{Command, punt};
 use roomlane_core::{Burst, Instant, Now, Shard, ShardConfig};
@@ -190,8 +192,11 @@ impl<P: Port, C: Provider> Worker<P, C> {
         let mut worked = self.carry_out_commands(now);
         worked |= self.send_injected();
         worked |= self.take_relayed(now);
-        if self.outside.port.rx_burst(now.mono, &mut self.rx) > 0 {
+        let received = self.outside.port.rx_burst(now.mono, &mut self.rx);
+        if received > 0 {
             worked = true;
+            self.counters.bursts[burst_bucket(received)] += 1;
+            self.counters.burst_packets += received as u64;
             self.shard.process(now, &mut self.outside, &mut self.rx);
             debug_assert!(self.rx.is_empty(), "the shard takes every datagram");
         }
@@ -390,9 +395,20 @@ fn latency_bucket(span_ns: u64) -> usize {
     ((u64::BITS - us.leading_zeros()) as usize).min(LATENCY_BUCKETS - 1)
 }
 
+/// The bucket of a burst: the first whose bound holds it.
+fn burst_bucket(packets: usize) -> usize {
+    BURST_BOUNDS.partition_point(|bound| *bound < packets as u64).min(BURST_BOUNDS.len() - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_lands_in_the_first_bucket_that_holds_it() {
+        let buckets = [1, 2, 3, 4, 5, 16, 17, 32].map(burst_bucket);
+        assert_eq!(buckets, [0, 1, 2, 2, 3, 4, 5, 5]);
+    }
 
     #[test]
     fn a_turn_lands_in_the_bucket_whose_bound_it_stays_below() {

@@ -65,6 +65,7 @@ pub struct Child {
     process: Option<std::process::Child>,
     started: Instant,
     pause: Duration,
+    starts: u64,
 }
 
 impl Child {
@@ -77,13 +78,25 @@ impl Child {
         })?;
         let config = config.to_owned();
         let (started, pause) = (Instant::now(), PAUSE_MIN);
-        Ok(Child { name, retry_at: None, program, config, ids, process: None, started, pause })
+        Ok(Child {
+            name,
+            retry_at: None,
+            program,
+            config,
+            ids,
+            process: None,
+            started,
+            pause,
+            starts: 0,
+        })
     }
 
     /// Starts it; the data plane's stdout, which says when it is ready, comes back.
     pub fn spawn(&mut self) -> std::io::Result<Option<ChildStdout>> {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).stdin(Stdio::null());
+        // It counts its lives in a metric, and cannot know them by itself.
+        command.env("ROOMLANE_RESTARTS", self.starts.to_string());
         // A group of its own: Ctrl-C is for the supervisor, which stops both in order.
         command.process_group(0);
         if self.name == programs::DATAPLANE {
@@ -98,6 +111,7 @@ impl Child {
         })?;
         let stdout = process.stdout.take();
         self.process = Some(process);
+        self.starts += 1;
         self.started = Instant::now();
         self.retry_at = None;
         Ok(stdout)
@@ -187,6 +201,7 @@ mod tests {
             process: None,
             started: Instant::now(),
             pause: PAUSE_MIN,
+            starts: 0,
         }
     }
 

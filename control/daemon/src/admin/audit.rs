@@ -5,17 +5,26 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use proto::SecurityEvent;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shm::fdpass::Credentials;
+
+use crate::export::Metrics;
 
 /// How far back the last line is looked for, in bytes.
 const TAIL_BYTES: u64 = 8192;
 
 /// An append-only file of acts.
-pub struct Audit(Mutex<Chain>);
+pub struct Audit {
+    chain: Mutex<Chain>,
+    /// Who is told of acts.
+    metrics: Option<Arc<Metrics>>,
+    /// The file ended in the middle of a line.
+    was_cut: bool,
+}
 
 struct Chain {
     file: File,
@@ -34,7 +43,8 @@ impl Audit {
         file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
         let mut tail = Vec::new();
         (&mut file).take(TAIL_BYTES).read_to_end(&mut tail)?;
-        if !tail.is_empty() && tail.last() != Some(&b'\n') {
+        let was_cut = !tail.is_empty() && tail.last() != Some(&b'\n');
+        if was_cut {
             // A line that was cut off by a crash stays visible as such.
             file.write_all(b"\n")?;
         }
@@ -44,7 +54,15 @@ impl Audit {
             .find_map(|line| serde_json::from_slice::<Value>(line).ok())
             .and_then(|line| line["hash"].as_str().map(str::to_owned))
             .unwrap_or_default();
-        Ok(Audit(Mutex::new(Chain { file, last })))
+        Ok(Audit { chain: Mutex::new(Chain { file, last }), metrics: None, was_cut })
+    }
+
+    /// Acts are security events, too.
+    pub fn reporting_to(self, metrics: Arc<Metrics>) -> Audit {
+        if self.was_cut {
+            metrics.security.report(SecurityEvent::AuditCut, "", 1);
+        }
+        Audit { metrics: Some(metrics), ..self }
     }
 
     /// Appends one act and waits until it is on the disk. Blocks.
@@ -58,7 +76,21 @@ impl Audit {
         target: &str,
         result: &str,
     ) -> io::Result<()> {
-        let mut chain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.append(who, act, target, result);
+        if let Some(metrics) = &self.metrics {
+            let about = format!("{act} by uid {}: {result}", who.uid);
+            let event = match (&written, result) {
+                (Err(_), _) => SecurityEvent::AuditFailed,
+                (Ok(()), "not_permitted") => SecurityEvent::ActRefused,
+                _ => SecurityEvent::ActDone,
+            };
+            metrics.security.report(event, &about, 1);
+        }
+        written
+    }
+
+    fn append(&self, who: Credentials, act: &str, target: &str, result: &str) -> io::Result<()> {
+        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = json!({
             "unix_ms": shm::clock::unix_ns() / 1_000_000,
             "uid": who.uid,

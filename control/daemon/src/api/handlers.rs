@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use proto::SdkAppId;
+use proto::{SdkAppId, SecurityEvent};
 use serde::Deserialize;
 use token::{RoomId, UserId};
 use zeroize::Zeroizing;
@@ -164,7 +164,10 @@ async fn prepare(
     let room = query.room(&room_text)?;
     let publisher = query.publisher()?;
     let access = verify(api, (access, live.skew_s), &parts.headers, &room, peer)?;
-    api.rates.spend_app(app)?;
+    api.rates.spend_app(app).inspect_err(|_| {
+        let about = format!("app {app}");
+        api.metrics.security.report(SecurityEvent::JoinRateExceeded, &about, 1);
+    })?;
     let body = read_body(&parts.headers, body).await?;
     let offer = offer::parse(&body, query.terms(role))?;
     if let Some(hook) = &live.redirect
@@ -200,6 +203,7 @@ async fn open(api: &Api, role: Role, ready: Ready) -> Result<Response, Problem> 
         let what = if role == Role::Publish { "publishes" } else { "subscribes" };
         api.hub.trail.joined(*session, owner(Some(*session)), what);
     }
+    api.metrics.entered(api.hub.members_of(&key));
     let origin = joined.sessions.first().map_or(0, |session| session.0);
     let answer = Answer {
         role,
@@ -258,13 +262,11 @@ pub async fn leave(
 
 pub(super) fn spend_source(api: &Api, peer: Peer) -> Result<(), Problem> {
     api.rates.spend_source(peer.0).inspect_err(|problem| {
-        api.metrics.rate_limited(problem.code);
         if let Some(suppressed) = api.log.allow() {
-            let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
-            let from = About { source: source.clone(), ..About::default() };
+            let from = About { source: source(peer), ..About::default() };
             api.hub.trail.note(trail::Kind::Refusal, from, problem.code, 1 + suppressed);
-            tracing::warn!(source, suppressed, "a source is over its budget of joins");
         }
+        api.metrics.security.report(SecurityEvent::JoinRateExceeded, &source(peer), 1);
     })
 }
 
@@ -280,12 +282,17 @@ pub(super) fn verify(
     access.inspect_err(|problem| {
         api.metrics.token_rejected(problem.code);
         if let Some(suppressed) = api.log.allow() {
-            let source = peer.0.map_or_else(|| "unix".to_owned(), mask::address);
-            let from = About { source: source.clone(), ..About::default() };
+            let from = About { source: source(peer), ..About::default() };
             api.hub.trail.note(trail::Kind::Refusal, from, problem.code, 1 + suppressed);
-            tracing::info!(source, reason = problem.code, suppressed, "tokens refused");
         }
+        let about = format!("{} from {}", problem.code, source(peer));
+        api.metrics.security.report(SecurityEvent::TokensRefused, &about, 1);
     })
+}
+
+/// Who asked, masked.
+fn source(peer: Peer) -> String {
+    peer.0.map_or_else(|| "unix".to_owned(), mask::address)
 }
 
 fn find_app<'a>(live: &'a Live, text: &str) -> Result<(u32, &'a AppAccess), Problem> {

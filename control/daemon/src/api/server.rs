@@ -67,6 +67,17 @@ pub fn tls(files: &Tls) -> anyhow::Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
+/// When the first certificate of the chain ends, in Unix seconds.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn certificate_expiry(files: &Tls) -> anyhow::Result<u64> {
+    use anyhow::Context;
+    let at = || files.cert.display().to_string();
+    let pem = std::fs::read(&files.cert).with_context(at)?;
+    dtls::certificate_expiry(&pem).with_context(at)
+}
+
 impl Server {
     /// Binds. Plain HTTP only where nobody else can listen in: on loopback or a Unix socket.
     ///

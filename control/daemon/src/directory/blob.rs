@@ -1,25 +1,88 @@
 //! What a shard keeps for us with each session, so that a restarted control process knows its rooms
-//! again. Keys are not in it: they never come back up.
+//! again. SRTP keys are not in it: they never come back up.
+//!
+//! It is sealed (AES-256-GCM): ids of people cross shared memory and lie in the data plane as ciphertext
+//! only, wherever copies of it remain. The key is kept beside the sockets for the next life of this
+//! process, for its user alone.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use proto::command::BLOB_MAX;
 use proto::{Endpoint, List, MemberNo, SdkAppId, codec};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use token::{RoomId, UserId};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::directory::ids::{EventsId, ResourceId};
+use crate::directory::ids::{Entropy, EventsId, ResourceId, random};
 use crate::signalling::{Role, Stream};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const PUBLISHES: u8 = 1;
 const SUBSTREAM: u8 = 2;
 const NUMBER_ROOM: u8 = 4;
 const ICE: u8 = 8;
 
-type Text<const N: usize> = List<u8, N>;
+/// The key's file beside the sockets.
+const KEY_FILE: &str = "blob.key";
 
-/// The encoded form: version, app, resource, its number, flags, user, room, watched publisher and its
-/// number, remote address, our RTCP SSRC, event stream or zeros.
-type Wire =
-    (u8, u32, [u8; 16], u32, u8, Text<32>, Text<64>, Text<32>, u64, Endpoint, u32, [u8; 16]);
+/// The encoded form, behind its length in a byte: version, app, resource, its number, flags, bytes of
+/// user, room and watched publisher, number of that, remote address, our RTCP SSRC, event stream or
+/// zeros. The three texts follow: on the heap alone, which is wiped.
+type Wire = (u8, u32, [u8; 16], u32, u8, [u8; 3], u64, Endpoint, u32, [u8; 16]);
+
+/// Seals blobs. Nonces are random: a node would have to serve some billions of joins under one key
+/// before two being equal became likely enough to speak of.
+#[derive(Clone)]
+pub struct BlobKey([u8; 32]);
+
+impl std::fmt::Debug for BlobKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlobKey(hidden)")
+    }
+}
+
+impl Drop for BlobKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl BlobKey {
+    /// A new one.
+    pub fn new(entropy: &mut dyn Entropy) -> BlobKey {
+        BlobKey(random(entropy))
+    }
+
+    /// The one that an earlier life of this process kept in `run_dir`, or a new one that is kept there.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn keep(run_dir: &Path, entropy: &mut dyn Entropy) -> io::Result<BlobKey> {
+        let path = run_dir.join(KEY_FILE);
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let mut key = BlobKey([0; 32]);
+        match file.read_exact(&mut key.0) {
+            Ok(()) => Ok(key),
+            // Nothing in it, or cut off: nobody has used it.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                key = BlobKey::new(entropy);
+                io::Seek::rewind(&mut file)?;
+                file.write_all(&key.0)?;
+                Ok(key)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn cipher(&self) -> LessSafeKey {
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &self.0).expect("a key of 32 bytes"))
+    }
+}
 
 /// One session's part of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,16 +113,12 @@ pub struct Blob {
     pub events: Option<EventsId>,
 }
 
-fn text<const N: usize>(value: &str) -> Text<N> {
-    List::from_slice(value.as_bytes()).expect("users and rooms are checked for their length")
-}
-
 impl Blob {
-    /// The bytes that travel.
-    pub fn encode(&self) -> List<u8, BLOB_MAX> {
+    /// The bytes that travel: nonce, ciphertext, tag.
+    pub fn seal(&self, key: &BlobKey, entropy: &mut dyn Entropy) -> List<u8, BLOB_MAX> {
         let (number_room, room) = match &self.room {
-            RoomId::Number(number) => (NUMBER_ROOM, number.to_string()),
-            RoomId::Text(name) => (0, name.clone()),
+            RoomId::Number(number) => (NUMBER_ROOM, Zeroizing::new(number.to_string())),
+            RoomId::Text(name) => (0, Zeroizing::new(name.clone())),
         };
         let publishes = if self.role == Role::Publish { PUBLISHES } else { 0 };
         let substream = if self.stream == Stream::Substream { SUBSTREAM } else { 0 };
@@ -68,31 +127,51 @@ impl Blob {
             None => ("", 0),
         };
         let ice = if self.is_ice { ICE } else { 0 };
+        let texts = [self.user.as_str(), &room, publisher];
         let wire: Wire = (
             VERSION,
             self.app.0,
             self.resource.0,
             self.number,
             number_room | publishes | substream | ice,
-            text(self.user.as_str()),
-            text(&room),
-            text(publisher),
+            texts.map(|text| text.len() as u8),
             publisher_no,
             self.remote,
             self.rtcp_ssrc,
             self.events.map_or([0; 16], |events| events.0.0),
         );
-        let mut bytes = [0; BLOB_MAX];
-        let len = codec::encode(&wire, &mut bytes).expect("the longest names fit: see the test");
-        List::from_slice(&bytes[..len]).expect("not longer than its buffer")
+        let mut bytes = Zeroizing::new(vec![0; BLOB_MAX]);
+        let len = codec::encode(&wire, &mut bytes[1..]).expect("a fixed part fits");
+        bytes[0] = len as u8;
+        bytes.truncate(1 + len);
+        for text in texts {
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        let nonce: [u8; NONCE_LEN] = random(entropy);
+        let sealed = Nonce::assume_unique_for_key(nonce);
+        let sealed = key.cipher().seal_in_place_append_tag(sealed, Aad::empty(), &mut *bytes);
+        sealed.expect("so few bytes can be sealed");
+        let whole = [&nonce[..], &bytes[..]].concat();
+        List::from_slice(&whole).expect("the longest names fit: see the test")
     }
 
-    /// Reads it; `None` when it is not ours.
-    pub fn decode(bytes: &[u8]) -> Option<Blob> {
-        let wire: Wire = codec::decode(bytes).ok()?;
-        let (version, app, resource, number, flags, user, room, publisher, publisher_no, ..) =
-            &wire;
-        let (.., remote, rtcp_ssrc, events) = &wire;
+    /// Opens it; `None` when it is not ours.
+    pub fn open(bytes: &[u8], key: &BlobKey) -> Option<Blob> {
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let plain = key.cipher().open_in_place(nonce, Aad::empty(), &mut sealed).ok()?;
+        Blob::decode(plain)
+    }
+
+    fn decode(plain: &[u8]) -> Option<Blob> {
+        let (len, rest) = plain.split_first()?;
+        let (fixed, texts) = rest.split_at_checked((*len).into())?;
+        let wire: Wire = codec::decode(fixed).ok()?;
+        let (version, app, resource, number, flags, lens, publisher_no, ..) = wire;
+        let (.., remote, rtcp_ssrc, events) = wire;
+        let (user, rest) = texts.split_at_checked(lens[0].into())?;
+        let (room, publisher) = rest.split_at_checked(lens[1].into())?;
         let room = std::str::from_utf8(room).ok()?;
         let room = match flags & NUMBER_ROOM {
             0 => RoomId::text(room),
@@ -101,21 +180,21 @@ impl Blob {
         let user_of = |text: &[u8]| UserId::new(std::str::from_utf8(text).ok()?).ok();
         let publisher = match publisher.is_empty() {
             true => None,
-            false => Some((user_of(publisher)?, MemberNo(*publisher_no))),
+            false => Some((user_of(publisher)?, MemberNo(publisher_no))),
         };
-        (*version == VERSION).then_some(Blob {
-            app: SdkAppId(*app),
-            resource: ResourceId(*resource),
-            number: *number,
+        (version == VERSION).then_some(Blob {
+            app: SdkAppId(app),
+            resource: ResourceId(resource),
+            number,
             role: if flags & PUBLISHES != 0 { Role::Publish } else { Role::Subscribe },
             stream: if flags & SUBSTREAM != 0 { Stream::Substream } else { Stream::Main },
             is_ice: flags & ICE != 0,
             user: user_of(user)?,
             room: room.ok()?,
             publisher,
-            remote: *remote,
-            rtcp_ssrc: *rtcp_ssrc,
-            events: (*events != [0; 16]).then_some(EventsId(ResourceId(*events))),
+            remote,
+            rtcp_ssrc,
+            events: (events != [0; 16]).then_some(EventsId(ResourceId(events))),
         })
     }
 }
@@ -141,24 +220,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_longest_blob_fits_and_returns_whole() {
-        let blob = longest();
-        let bytes = blob.encode();
-        assert!(bytes.len() <= BLOB_MAX, "{}", bytes.len());
-        assert_eq!(Blob::decode(&bytes), Some(blob));
-        let number = Blob { room: RoomId::Number(7), publisher: None, ..longest() };
-        assert_eq!(Blob::decode(&number.encode()), Some(number));
+    /// Bytes that differ from each other, and a key made of them.
+    struct Counting(u8);
+
+    impl Entropy for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            for byte in bytes {
+                self.0 = self.0.wrapping_add(1);
+                *byte = self.0;
+            }
+        }
     }
 
     #[test]
-    fn foreign_and_truncated_blobs_are_none() {
-        let bytes = longest().encode();
-        for cut in 0..bytes.len() {
-            assert_eq!(Blob::decode(&bytes[..cut]), None, "{cut}");
+    fn the_longest_blob_fits_and_returns_whole_and_shows_no_name() {
+        let entropy = &mut Counting(0);
+        let key = BlobKey::new(entropy);
+        let blob = longest();
+        let bytes = blob.seal(&key, entropy);
+        for name in ["uuuu", "rrrr", "pppp"] {
+            assert!(!bytes.windows(4).any(|part| part == name.as_bytes()), "{name}");
         }
-        let mut other = bytes;
-        other[0] = VERSION + 1;
-        assert_eq!(Blob::decode(&other), None);
+        let again = blob.seal(&key, entropy);
+        assert_ne!(bytes[..NONCE_LEN], again[..NONCE_LEN], "no nonce twice");
+        assert_eq!(Blob::open(&bytes, &key), Some(blob));
+        let number = Blob { room: RoomId::Number(7), publisher: None, ..longest() };
+        assert_eq!(Blob::open(&number.seal(&key, entropy), &key), Some(number));
+        assert_eq!(Blob::open(&bytes, &BlobKey::new(entropy)), None, "another key");
+    }
+
+    #[test]
+    fn foreign_truncated_and_changed_blobs_are_none() {
+        let entropy = &mut Counting(0);
+        let key = BlobKey::new(entropy);
+        let bytes = longest().seal(&key, entropy);
+        for at in 0..bytes.len() {
+            assert_eq!(Blob::open(&bytes[..at], &key), None, "{at}");
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1;
+            assert_eq!(Blob::open(&changed, &key), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn the_next_life_has_the_same_key_and_nobody_else_may_read_it() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = std::env::temp_dir().join(format!("roomlane-blob-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let first = BlobKey::keep(&dir, &mut Counting(0)).unwrap();
+        let second = BlobKey::keep(&dir, &mut Counting(99)).unwrap();
+        assert_eq!(first.0, second.0);
+        assert_eq!(std::fs::metadata(dir.join(KEY_FILE)).unwrap().mode() & 0o777, 0o600);
+        std::fs::write(dir.join(KEY_FILE), [1; 31]).unwrap();
+        assert_ne!(BlobKey::keep(&dir, &mut Counting(99)).unwrap().0, first.0, "one cut off");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -398,7 +398,8 @@ impl Directory {
             }
             granted.push(own);
         }
-        open.blob = blob(request, context, &open).encode();
+        let blob = blob(request, context, &open);
+        open.blob = blob.seal(&self.settings.blob_key, &mut *self.entropy);
         let ice = open.ice.map(|credentials| self.granted_ice(session, &credentials));
         if let (Some(bundle), Some(credentials)) = (&request.offer.bundle, &open.ice) {
             let (fingerprints, identity) = (bundle.fingerprints.clone(), request.identity.clone());

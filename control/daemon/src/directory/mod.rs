@@ -39,6 +39,7 @@ use zeroize::Zeroize;
 
 pub use self::between::{Between, Held, Present};
 pub use self::dtls::DtlsPeer;
+pub use blob::BlobKey;
 pub use events::Outcome;
 pub use ice::{Precondition, Restarted};
 pub use ids::{Entropy, EventsId, ResourceId, SystemEntropy};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub udp_base: u16,
     /// Sessions of one room on its home shard beyond which subscribers go to another shard.
     pub room_sessions_per_shard: u32,
+    /// What sessions' blobs are sealed with: the next life of this process needs it.
+    pub blob_key: BlobKey,
 }
 
 /// Sessions of one room that stay together by default: what a core forwards of one audio and one video

@@ -142,7 +142,9 @@ impl Directory {
     /// Puts a session of an earlier life back into its room. `false` when its blob is not ours or its
     /// app is no longer served: it is then to be closed.
     fn adopt(&mut self, survivor: &Survivor) -> bool {
-        let Some(blob) = Blob::decode(&survivor.blob) else { return false };
+        let Some(blob) = Blob::open(&survivor.blob, &self.settings.blob_key) else {
+            return false;
+        };
         let id = survivor.session;
         if !self.settings.apps.contains_key(&blob.app) || self.sessions.contains_key(&id) {
             return false;

@@ -125,6 +125,25 @@ impl Directory {
         slots.chain(own.map(|publication| (publication.spec.kind, publication.spec.mid))).collect()
     }
 
+    /// Members that are in a room now.
+    pub fn members_of(&self, key: &RoomKey) -> usize {
+        let room = self.names.get(key).and_then(|no| self.rooms.get(no));
+        let present = |member: &&super::Member| !member.resources.is_empty();
+        room.map_or(0, |room| room.members.values().filter(present).count())
+    }
+
+    /// Streams in, and receive sections out, by kind: audio, video, substream.
+    pub fn streams_by_kind(&self) -> [(u64, u64); 3] {
+        let mut streams = [(0, 0); 3];
+        for publication in self.rooms.values().flat_map(|room| &room.publications) {
+            streams[publication.spec.kind as usize].0 += 1;
+        }
+        for slot in self.sessions.values().flat_map(|session| &session.slots) {
+            streams[slot.kind as usize].1 += 1;
+        }
+        streams
+    }
+
     /// Resources that ended since this was last called, and why.
     pub fn take_ended_resources(&mut self) -> Vec<(ResourceId, CloseReason)> {
         std::mem::take(&mut self.ended_resources)

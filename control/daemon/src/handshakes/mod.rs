@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dtls::{Keys, Profile, Refusal};
-use proto::{KeyMaterial, List, SdkAppId, SessionId, SrtpProfile};
+use proto::{KeyMaterial, List, SdkAppId, SecurityEvent, SessionId, SrtpProfile};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroize;
 
@@ -177,17 +177,13 @@ impl Outside for Bridge {
         if matches!(end, End::Ok | End::Overtaken) {
             return;
         }
-        let Some(suppressed) = self.log.allow() else { return };
         let (app, reason) = (app.0, end.name());
-        match end {
+        if let End::Refused(Refusal::Certificate | Refusal::NoCertificate) = end {
             // Either an intermediary has its hands in it, or the signalling was tampered with.
-            End::Refused(Refusal::Certificate | Refusal::NoCertificate) => tracing::warn!(
-                app,
-                reason,
-                suppressed,
-                "a DTLS peer is not the one that its session description announced"
-            ),
-            _ => tracing::info!(app, reason, suppressed, "a DTLS handshake came to nothing"),
+            let (event, about) = (SecurityEvent::DtlsPeerMismatch, format!("app {app}: {reason}"));
+            self.metrics.security.report(event, &about, 1);
+        } else if let Some(suppressed) = self.log.allow() {
+            tracing::info!(app, reason, suppressed, "a DTLS handshake came to nothing");
         }
     }
 }

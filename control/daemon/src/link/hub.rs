@@ -290,6 +290,16 @@ impl Hub {
         self.lock().directory.totals()
     }
 
+    /// Members that are in a room now.
+    pub fn members_of(&self, key: &RoomKey) -> usize {
+        self.lock().directory.members_of(key)
+    }
+
+    /// Streams by kind, see [`Directory::streams`].
+    pub fn streams(&self) -> [(u64, u64); 3] {
+        self.lock().directory.streams_by_kind()
+    }
+
     /// The link's state.
     pub fn status(&self) -> Status {
         self.lock().status

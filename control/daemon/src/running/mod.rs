@@ -144,6 +144,7 @@ impl Running {
             Ok(new) => new,
             Err(refused) => {
                 state.last.successful = false;
+                self.api.metrics.reloaded(false);
                 for error in &refused.errors {
                     tracing::error!(%error, "the configuration was not reloaded");
                 }
@@ -248,6 +249,7 @@ impl Running {
         state.last =
             LastReload { successful: true, success_unix_s: unix_s(), hash: hash_of(config) };
         state.now = next;
+        self.api.metrics.reloaded(true);
     }
 }
 

@@ -350,6 +350,7 @@ impl Control {
             },
             udp_base: 8000,
             room_sessions_per_shard: 100,
+            blob_key: daemon::directory::BlobKey::keep(run_dir, &mut SystemEntropy).unwrap(),
         };
         let directory = Directory::new(settings, Box::new(SystemEntropy), now());
         let hub = Arc::new(Hub::new(directory).unwrap());

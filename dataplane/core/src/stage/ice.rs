@@ -172,6 +172,7 @@ fn authenticate<P: Provider>(
         false => agent.failures.take(now.mono, FAILURE_RATE, 1),
     }
     shard.sessions[session as usize].auth_failures += 1;
+    shard.counters.stun_auth_failed += 1;
     Err(DropReason::AuthFailed)
 }
 

@@ -157,7 +157,8 @@ pub fn account<P: Provider, I: Io>(
 ) {
     let counters = &mut shard.counters;
     counters.rx_packets += work.len as u64;
-    for verdict in &work.verdict[..work.len] {
+    for (verdict, kind) in work.verdict[..work.len].iter().zip(&work.kind) {
+        counters.classes[*kind as usize] += 1;
         match verdict {
             Verdict::Forwarded => counters.forwarded += 1,
             Verdict::Punt => counters.punted += 1,

@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         media: MediaAddresses { own: vec!["198.18.1.2/24".parse().unwrap()], ..Default::default() },
         udp_base: 8000,
         room_sessions_per_shard: 3,
+        blob_key: super::super::BlobKey::new(&mut Counting(7)),
     }
 }
 
