@@ -21,7 +21,9 @@ pub fn python() -> Option<&'static Path> {
         Ok(python) => Some(python),
         Err(why) => {
             assert!(env::var_os("ROOMLANE_REQUIRE_LIBSRTP").is_none(), "no libsrtp: {why}");
-            skip(&format!("no libsrtp: {why}"));
+            // pip tells a whole traceback; what went wrong is its last line.
+            let last = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            skip(&format!("no libsrtp: {}", last.trim()));
             None
         }
     }

@@ -18,7 +18,7 @@ use crate::tools::{self, Peer, video};
 use crate::up;
 
 /// How long media may take to reach everybody, on a host that does other things too.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// Pictures that every viewer decodes, how many of them move, and seconds of sound.
@@ -27,6 +27,9 @@ const ENOUGH: (u64, u64, f64) = (45, 30, 2.0);
 const MORE: (u64, f64) = (15, 1.0);
 /// Frames that the port may drop until a peer has told its link address, for each of its addresses.
 const UNTIL_NEIGHBOUR: u64 = 100;
+/// Packets that may not open while members join, in all: GStreamer seals under a random key until its
+/// DTLS has told it the right one.
+const UNTIL_KEYED: u64 = 100;
 
 /// What the node and a library settle on.
 const GCM: &str = "AEAD_AES_128_GCM";
@@ -203,6 +206,7 @@ impl<'a> Meeting<'a> {
         let started = Instant::now();
         loop {
             let (mut lacks, mut have) = (vec![], BTreeMap::new());
+            let overrun = self.overrun();
             for (at, party) in self.parties.iter_mut().enumerate() {
                 let all = party.members.look();
                 let refused = all["refused"].as_u64().unwrap_or_default();
@@ -210,6 +214,10 @@ impl<'a> Meeting<'a> {
                 for View { source, name, .. } in self.views.iter().filter(|view| view.party == at) {
                     let (told, source) = (&all["members"][name], &self.sources[*source]);
                     let before = before.get(name).copied();
+                    // What a starved peer did not fetch from its socket is none of the node's loss.
+                    let lost = told["lost"].as_f64().unwrap_or_default();
+                    let explain = || format!("{name}: {told}, overrun {overrun}");
+                    assert!(lost == 0.0 || overrun > 0, "{}\n{}", explain(), self.node.all_drops());
                     lacks.extend(missing(party, name, told, source, before));
                     have.insert(name.clone(), amount(told));
                 }
@@ -238,28 +246,48 @@ impl<'a> Meeting<'a> {
             pipeline.until(node, |line| has(line, goal.0, goal.1));
         }
         let before = self.watch(&BTreeMap::new());
-        let joined = drops(node);
+        let (joined, unopened) = (drops(node), self.unopened());
+        println!("sessions that packets of theirs did not open for while joining: {unopened:?}");
         joining_explains(&joined);
         self.watch(&before);
         for pipeline in &mut pipelines {
             let line = pipeline.until(node, |line| has(line, goal.0 + MORE.0, goal.1 + MORE.0));
-            assert_eq!(line["lost"], 0, "{line}\n{}", node.all_drops());
+            assert!(line["lost"] == 0 || self.overrun() > 0, "{line}\n{}", node.all_drops());
             for section in line["sections"].as_array().expect("a list") {
                 assert!(section["packets"].as_u64() > Some(0), "{line}");
             }
         }
         nothing_since(&joined, &drops(node));
+        assert_eq!(self.unopened(), unopened, "did not open once all were there");
         let settled = self.settled();
         assert!(pipelines.into_iter().all(|pipeline| pipeline.leave().success()));
         settled
     }
 
-    /// Sessions that have settled on each suite, none of which has ever failed to open a packet.
+    /// Datagrams that the peers' kernel dropped because nobody read them (RcvbufErrors of `Udp:`).
+    fn overrun(&self) -> u64 {
+        let text = self.lab.peers.exec(&["cat", "/proc/net/snmp"]).expect("the namespace lives");
+        let mut udp = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = (udp.next().expect("names"), udp.next().expect("values"));
+        let at = names.split(' ').position(|name| name == "RcvbufErrors").expect("Linux counts it");
+        values.split(' ').nth(at).and_then(|count| count.parse().ok()).expect("a number")
+    }
+
+    /// Sessions that have failed to open packets, by their masked label.
+    fn unopened(&self) -> Vec<(String, u64)> {
+        let shown = self.node.show("session");
+        let rows = shown["sessions"].as_array().expect("a list").iter().map(|session| {
+            let failures = session["auth_failures"].as_u64().expect("a count");
+            (format!("{} {}", session["session"], session["label"]), failures)
+        });
+        rows.filter(|(_, failures)| *failures > 0).collect()
+    }
+
+    /// Sessions that have settled on each suite.
     fn settled(&self) -> BTreeMap<String, usize> {
         let shown = self.node.show("session");
         let mut counts = BTreeMap::new();
         for session in shown["sessions"].as_array().expect("a list") {
-            assert_eq!(session["auth_failures"], 0, "{session}");
             let profile = session["profile"].as_str().expect("a name").to_owned();
             *counts.entry(profile).or_default() += 1;
         }
@@ -287,7 +315,6 @@ fn missing(
     source: &Source,
     before: Option<(u64, f64)>,
 ) -> Option<String> {
-    assert_eq!(told["lost"].as_f64().unwrap_or_default(), 0.0, "{name}: {told}");
     assert_ne!(told["state"], "failed", "{name}: {told}");
     let (frames, seconds) = amount(told);
     let goal = before.map_or((ENOUGH.0, ENOUGH.2), |it| (it.0 + MORE.0, it.1 + MORE.1));
@@ -325,11 +352,13 @@ fn is_stray(reason: &str, counts: [u64; 3]) -> bool {
 
 /// While members join, copies have nowhere to go yet: a viewer's checks have not come (`no_path`), its
 /// handshake is not done (`no_keys`), or no whole picture has begun (`awaiting_keyframe`). The first
-/// frames to an address wait for its link address. Nothing that was received may be dropped.
+/// frames to an address wait for its link address. Of what was received, a few packets may have come under
+/// a key that is none (`auth_failed`).
 fn joining_explains(dropped: &BTreeMap<String, [u64; 3]>) {
     let strange = dropped.iter().filter(|(reason, counts)| match reason.as_str() {
         "no_path" | "no_keys" | "awaiting_keyframe" => counts[0] + counts[2] > 0,
         "no_neighbour" => counts[0] + counts[1] > 0 || counts[2] > UNTIL_NEIGHBOUR,
+        "auth_failed" => counts[1] + counts[2] > 0 || counts[0] > UNTIL_KEYED,
         reason => !is_stray(reason, **counts),
     });
     let strange: Vec<_> = strange.collect();
