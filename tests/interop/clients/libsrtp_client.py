@@ -17,6 +17,7 @@ import time
 from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.rtp import RtpPacket
 from av import AudioCodecContext, CodecContext, Packet
+from av.error import InvalidDataError
 from marks import RATE, SAMPLES, Seen
 from pylibsrtp import Error, Policy, Session
 
@@ -82,8 +83,12 @@ class Leg:
         self.payload += VpxPayloadDescriptor.parse(packet.payload)[1] if is_video else packet.payload
         if not is_video or packet.marker:
             whole, self.payload = self.payload, b""
-            for frame in self.decoder.decode(Packet(whole)):
-                seen.frame(frame)
+            try:
+                for frame in self.decoder.decode(Packet(whole)):
+                    seen.frame(frame)
+            except InvalidDataError:
+                # A picture that lost a packet; what was lost is told by its numbers.
+                pass
 
     def lost(self):
         """Numbers between the first packet and the last under which none came."""
