@@ -9,26 +9,26 @@ pub enum Action {
     Quit,
     /// Show or hide the keys.
     Help,
-    /// Close what is open; clear the filter.
+    /// Close what is open; clear the filter; go up.
     Back,
     /// Hold the picture still.
     Freeze,
     /// Type a filter.
     Filter,
-    /// The next order of rooms.
+    /// The next order of rows.
     Sort,
     /// Turn the order round.
     Reverse,
     /// Hide labels; there is no way back but to start anew.
     Strict,
-    /// Workers, rooms and drops together.
-    Overview,
-    /// The workers alone.
-    Workers,
-    /// The rooms alone.
-    Rooms,
-    /// The drops alone.
-    Drops,
+    /// Go down into the row.
+    Enter,
+    /// Curves cover more time.
+    Wider,
+    /// Curves cover less time.
+    Narrower,
+    /// A pane by its place.
+    Pane(usize),
     /// The next of these.
     NextPane,
     /// One row up.
@@ -60,34 +60,45 @@ const NONE: KeyModifiers = KeyModifiers::NONE;
 const CTRL: KeyModifiers = KeyModifiers::CONTROL;
 
 macro_rules! bindings {
-    ($($keys:literal $action:ident $what:literal [$($code:expr, $mods:ident);+];)*) => {
+    ($($keys:literal $action:expr, $what:literal [$($code:expr, $mods:ident);+];)*) => {
         /// Every key.
         pub const BINDINGS: &[Binding] = &[$(Binding {
-            keys: $keys, what: $what, action: Action::$action, codes: &[$(($code, $mods)),+],
+            keys: $keys, what: $what, action: $action, codes: &[$(($code, $mods)),+],
         },)*];
     };
 }
 
+use Action as A;
+use KeyCode::Char;
+
 bindings! {
-    "q, ctrl-c" Quit "quit" [KeyCode::Char('q'), NONE; KeyCode::Char('c'), CTRL];
-    "?, h" Help "show or hide this help" [KeyCode::Char('?'), NONE; KeyCode::Char('h'), NONE];
-    "Esc" Back "close, clear the filter" [KeyCode::Esc, NONE];
-    "f" Freeze "hold the picture still" [KeyCode::Char('f'), NONE];
-    "/" Filter "filter rooms by label, number or app" [KeyCode::Char('/'), NONE];
-    "s" Sort "sort rooms by traffic, sessions, age" [KeyCode::Char('s'), NONE];
-    "r" Reverse "reverse the order" [KeyCode::Char('r'), NONE];
-    "p" Strict "hide labels" [KeyCode::Char('p'), NONE];
-    "1" Overview "overview" [KeyCode::Char('1'), NONE];
-    "2" Workers "workers alone" [KeyCode::Char('2'), NONE];
-    "3" Rooms "rooms alone" [KeyCode::Char('3'), NONE];
-    "4" Drops "drops alone" [KeyCode::Char('4'), NONE];
-    "Tab" NextPane "the next of these" [KeyCode::Tab, NONE];
-    "k, up" Up "up" [KeyCode::Char('k'), NONE; KeyCode::Up, NONE];
-    "j, down" Down "down" [KeyCode::Char('j'), NONE; KeyCode::Down, NONE];
-    "PgUp, ctrl-u" PageUp "ten up" [KeyCode::PageUp, NONE; KeyCode::Char('u'), CTRL];
-    "PgDn, ctrl-d" PageDown "ten down" [KeyCode::PageDown, NONE; KeyCode::Char('d'), CTRL];
-    "g, Home" First "first" [KeyCode::Char('g'), NONE; KeyCode::Home, NONE];
-    "G, End" Last "last" [KeyCode::Char('G'), NONE; KeyCode::End, NONE];
+    "q, ctrl-c" A::Quit, "quit" [Char('q'), NONE; Char('c'), CTRL];
+    "?" A::Help, "show or hide this help" [Char('?'), NONE];
+    "1" A::Pane(0), "overview" [Char('1'), NONE];
+    "2" A::Pane(1), "workers: which core is hottest" [Char('2'), NONE];
+    "3" A::Pane(2), "rooms, dearest first; Enter: members" [Char('3'), NONE];
+    "4" A::Pane(3), "drops: what, why, since when, who" [Char('4'), NONE];
+    "5" A::Pane(4), "latency: how late packets are" [Char('5'), NONE];
+    "6" A::Pane(5), "ports" [Char('6'), NONE];
+    "7" A::Pane(6), "events: what changed, ends, who did it" [Char('7'), NONE];
+    "8" A::Pane(7), "apps: who fills a quota" [Char('8'), NONE];
+    "9" A::Pane(8), "configuration" [Char('9'), NONE];
+    "Tab" A::NextPane, "the next pane" [KeyCode::Tab, NONE];
+    "Enter, l" A::Enter, "down: room, member" [KeyCode::Enter, NONE; Char('l'), NONE; KeyCode::Right, NONE];
+    "Esc, h" A::Back, "up; clear the filter" [KeyCode::Esc, NONE; Char('h'), NONE; KeyCode::Left, NONE];
+    "f" A::Freeze, "hold the picture still" [Char('f'), NONE];
+    "/" A::Filter, "only rows with these letters" [Char('/'), NONE];
+    "s" A::Sort, "the next order" [Char('s'), NONE];
+    "r" A::Reverse, "reverse the order" [Char('r'), NONE];
+    "p" A::Strict, "hide labels" [Char('p'), NONE];
+    "+ -" A::Wider, "curves cover more, less time" [Char('+'), NONE];
+    "" A::Narrower, "" [Char('-'), NONE];
+    "k, up" A::Up, "up" [Char('k'), NONE; KeyCode::Up, NONE];
+    "j, down" A::Down, "down" [Char('j'), NONE; KeyCode::Down, NONE];
+    "PgUp, ctrl-u" A::PageUp, "ten up" [KeyCode::PageUp, NONE; Char('u'), CTRL];
+    "PgDn, ctrl-d" A::PageDown, "ten down" [KeyCode::PageDown, NONE; Char('d'), CTRL];
+    "g, Home" A::First, "first" [Char('g'), NONE; KeyCode::Home, NONE];
+    "G, End" A::Last, "last" [Char('G'), NONE; KeyCode::End, NONE];
 }
 
 /// What a key press means, if anything. Shift is part of the character that it makes.

@@ -1,13 +1,18 @@
-//! `roomlane-top`: a node at a glance, from its stats region alone.
+//! `roomlane-top`: a node at a glance.
 //!
-//! [`source`] reads, [`app`] decides (a pure function of messages), [`ui`] draws from `&App`, [`keymap`]
-//! is the table of keys that also prints the help. It acts on nothing: it has no way to.
+//! [`source`] reads the stats region, [`control`] asks the control daemon, [`app`] decides (a pure function
+//! of messages), [`panes`] makes tables of it, [`ui`] draws them from `&App`, [`keymap`] is the table of
+//! keys that also prints the help.
 #![forbid(unsafe_code)]
 
 mod alarms;
 mod app;
+mod control;
+mod grid;
+mod history;
 mod keymap;
 mod once;
+mod panes;
 mod source;
 mod theme;
 mod ui;
@@ -27,7 +32,8 @@ use ratatui::DefaultTerminal;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use app::{App, Msg};
+use app::{App, Msg, Pane};
+use control::Asker;
 use source::Source;
 use theme::Theme;
 
@@ -56,6 +62,10 @@ struct Arguments {
     /// With --once: print one JSON object.
     #[arg(long, requires = "once")]
     json: bool,
+    /// The pane at the start, or the one to print.
+    #[arg(long, default_value = "overview", value_name = "PANE",
+          value_parser = clap::builder::PossibleValuesParser::new(Pane::ALL.map(Pane::name)))]
+    pane: String,
     /// Time between two looks, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
@@ -68,6 +78,12 @@ struct Arguments {
     height: u16,
 }
 
+impl Arguments {
+    fn pane(&self) -> Pane {
+        Pane::ALL.into_iter().find(|pane| pane.name() == self.pane).unwrap_or_default()
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let run_dirs = match run_dirs(&arguments) {
@@ -77,16 +93,18 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let mut source = Source::new(run_dirs);
-    if let Err(error) = source.connect() {
-        eprintln!("roomlane-top: {error}");
-        return ExitCode::from(EXIT_NO_NODE);
-    }
+    let mut source = match Source::connect(&run_dirs) {
+        Ok(source) => source,
+        Err(error) => {
+            eprintln!("roomlane-top: {error}");
+            return ExitCode::from(EXIT_NO_NODE);
+        }
+    };
     let interval = Duration::from_millis(arguments.interval);
     let result = if arguments.once {
         once::print(&mut source, interval, &arguments)
     } else if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        dashboard(source, interval)
+        dashboard(source, interval, arguments.pane())
     } else {
         eprintln!("roomlane-top: this is no terminal; use --once, or --once --json");
         return ExitCode::from(EXIT_USAGE);
@@ -142,25 +160,43 @@ fn end_on_signals(ended: Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-fn dashboard(mut source: Source, interval: Duration) -> Result<()> {
+fn dashboard(mut source: Source, interval: Duration, pane: Pane) -> Result<()> {
     let ended = Arc::new(AtomicBool::new(false));
     end_on_signals(Arc::clone(&ended))?;
     let theme = Theme::of_environment();
-    let mut app = App::default();
+    let asker = Asker::start(source.run_dir());
+    let mut app = App::at(pane);
     let mut screen = Screen::open()?;
     let mut due = Instant::now();
+    let mut is_old = true;
     while !app.quits() && !ended.load(Ordering::Relaxed) {
+        for message in asker.messages() {
+            app.update(message);
+            is_old = true;
+        }
         if Instant::now() >= due {
             app.update(Msg::Seen(Box::new(source.look())));
+            asker.look(app.wants());
             due = Instant::now() + interval;
+            is_old = true;
         }
-        screen.0.draw(|frame| ui::draw(frame, &app, &theme))?;
+        if std::mem::take(&mut is_old) {
+            screen.0.draw(|frame| ui::draw(frame, &app, &theme))?;
+        }
         // Every event that waits is taken before the next drawing: pasting must not draw per key.
         let mut patience = due.saturating_duration_since(Instant::now()).min(LOOK);
         while event::poll(patience)? {
             patience = Duration::ZERO;
+            is_old = true;
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => app.update(Msg::Key(key)),
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    let wanted = app.wants();
+                    app.update(Msg::Key(key));
+                    if app.wants() != wanted {
+                        // A pane that needs more of control has it at once.
+                        asker.look(app.wants());
+                    }
+                }
                 _ => {}
             }
         }

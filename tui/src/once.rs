@@ -11,16 +11,21 @@ use serde_json::{Value, json};
 
 use crate::Arguments;
 use crate::app::{App, Msg};
+use crate::control::{self, Line, State};
 use crate::source::Source;
 use crate::theme::Theme;
 use crate::ui;
 
 /// Looks twice, because rates need two looks, and prints.
 pub fn print(source: &mut Source, interval: Duration, arguments: &Arguments) -> Result<()> {
-    let mut app = App::default();
-    app.update(Msg::Seen(Box::new(source.look())));
-    std::thread::sleep(interval);
-    app.update(Msg::Seen(Box::new(source.look())));
+    let mut app = App::at(arguments.pane());
+    let mut line = Line::new(source.run_dir());
+    for pause in [Duration::ZERO, interval] {
+        std::thread::sleep(pause);
+        app.update(Msg::Seen(Box::new(source.look())));
+        let control = control::look(&mut line, &app.wants(), app.control.clone());
+        app.update(Msg::Control(Box::new(control)));
+    }
     let text = match arguments.json {
         true => format!("{}\n", data(&app)),
         false => {
@@ -63,10 +68,10 @@ pub fn data(app: &App) -> Value {
         })
         .collect();
     let rooms: Vec<Value> = app
-        .rooms()
+        .rooms
         .iter()
         .map(|room| {
-            let (rx_pps, tx_pps) = app.room_rate(room);
+            let (rx_pps, tx_pps) = app.room_rate(room.row.room);
             json!({"room": room.row.room, "sdkappid": room.row.app, "label": app.label(room),
                    "sessions": room.row.sessions, "publications": room.row.publications,
                    "subscriptions": room.row.subscriptions, "rx_pps": rx_pps, "tx_pps": tx_pps})
@@ -83,7 +88,8 @@ pub fn data(app: &App) -> Value {
     json!({
         "schema": "roomlane.top.v1", "instance": format!("{:016x}", snapshot.node.instance),
         "age_ms": snapshot.age_ns() / 1_000_000, "stale": app.is_stale(),
-        "control_alive": seen.control_alive,
+        "control_alive": !matches!(app.control.state, State::Dead | State::Silent),
+        "alarms": app.alarms.iter().map(|alarm| alarm.finding.text.as_str()).collect::<Vec<_>>(),
         "rx_pps": rates.rx_pps, "tx_pps": rates.tx_pps, "rx_bps": rates.rx_bps,
         "tx_bps": rates.tx_bps, "drops_ps": rates.drops_ps, "drops_total": snapshot.dropped(),
         "sessions": totals.sessions, "workers": workers, "rooms": rooms, "drops": drops,

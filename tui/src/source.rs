@@ -1,60 +1,49 @@
 //! Where the data comes from: the stats region, found again when the data plane was restarted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use std::os::unix::net::UnixStream;
-
-use proto::link::ADMIN_SOCKET;
 use stats::{Snapshot, Stats, StatsError};
 
 /// A data plane that was silent for so long may have a successor; nanoseconds.
-const SUCCESSOR_NS: u64 = 1_500_000_000;
+const SUCCESSOR_NS: u64 = 500_000_000;
 
 /// What a look at the node gave.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// The stats region, while one could be reached once.
     pub snapshot: Snapshot,
-    /// Whether somebody listens on the admin socket.
-    pub control_alive: bool,
+    /// When, in milliseconds of Unix time.
+    pub unix_ms: u64,
 }
 
 /// Looks at a node.
 #[derive(Debug)]
 pub struct Source {
-    run_dirs: Vec<PathBuf>,
-    stats: Option<Stats>,
+    stats: Stats,
 }
 
 impl Source {
-    /// Does not look yet.
-    pub fn new(run_dirs: Vec<PathBuf>) -> Self {
-        Source { run_dirs, stats: None }
-    }
-
     /// Finds the node.
-    pub fn connect(&mut self) -> Result<(), StatsError> {
-        self.stats = Some(Stats::find(&self.run_dirs)?);
-        Ok(())
+    pub fn connect(run_dirs: &[PathBuf]) -> Result<Source, StatsError> {
+        Ok(Source { stats: Stats::find(run_dirs)? })
     }
 
-    /// Looks; call it after [`Source::connect`] succeeded. The last data of a dead data plane stay, with
-    /// their age.
+    /// The folder of its sockets.
+    pub fn run_dir(&self) -> &Path {
+        self.stats.run_dir()
+    }
+
+    /// Looks. The last data of a dead data plane stay, with their age.
     pub fn look(&mut self) -> Seen {
-        let stats = self.stats.as_mut().expect("connect comes first");
-        let mut snapshot = stats.snapshot();
+        let mut snapshot = self.stats.snapshot();
         if snapshot.age_ns() > SUCCESSOR_NS
-            && let Ok(successor) = Stats::connect(stats.run_dir())
+            && let Ok(successor) = Stats::connect(self.stats.run_dir())
         {
             snapshot = successor.snapshot();
-            *stats = successor;
+            self.stats = successor;
         }
-        let admin = UnixStream::connect(stats.run_dir().join(ADMIN_SOCKET));
-        let control_alive = match admin {
-            Ok(_) => true,
-            // Somebody is there who does not talk to us.
-            Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
-        };
-        Seen { snapshot, control_alive }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Seen { snapshot, unix_ms: unix.as_millis() as u64 }
     }
 }

@@ -58,6 +58,23 @@ impl Theme {
         if self.ascii { "!" } else { "▲" }
     }
 
+    /// In front of the row that keys are about.
+    pub fn cursor_sign(self) -> &'static str {
+        if self.ascii { ">" } else { "▸" }
+    }
+
+    /// Ordinary text.
+    pub fn plain_text(self) -> Style {
+        Style::new()
+    }
+
+    /// A part of one as a bar of at most `width` characters; what is there at all shows.
+    pub fn bar(self, part: f64, width: usize) -> String {
+        let full = if self.ascii { "#" } else { "█" };
+        let length = (part.clamp(0.0, 1.0) * width as f64).ceil() as usize;
+        full.repeat(length)
+    }
+
     /// Lines around boxes.
     pub fn border(self) -> border::Set<'static> {
         match self.ascii {

@@ -249,3 +249,24 @@ async fn limits_are_set_within_their_bounds_and_nothing_else_is() {
     let shown = node.act(json!({"act": "config.show"})).await;
     assert_eq!(shown["settings"]["tokens.skew_s"], 7);
 }
+
+#[tokio::test]
+async fn status_tells_consoles_what_runs_and_how_often_each_security_event_happened() {
+    let node = Node::up("status").await;
+    let before = node.act(json!({"act": "status"})).await;
+    assert_eq!(before["pid"], std::process::id());
+    assert_eq!(before["config_hash"], node.running.last_reload().hash.as_str());
+    assert_eq!(before["config_reload_successful"], true);
+    assert_eq!(before["security"]["tokens_refused"], Value::Null);
+    let request = ask("POST", &format!("/whip/{APP}/a")).bearer("no-token");
+    assert_eq!(node.control.send(request.sdp(CHROMIUM_CAMERA)).await.status, 401);
+    node.act(json!({"act": "undrain"})).await;
+    let after = node.act(json!({"act": "status"})).await;
+    assert_eq!(after["security"]["tokens_refused"], 1);
+    std::fs::write(node.dir.join("node.toml"), "nonsense").unwrap();
+    assert_eq!(node.act(json!({"act": "config.reload"})).await["ok"], false);
+    assert_eq!(node.act(json!({"act": "status"})).await["config_reload_successful"], false);
+    let look = |id: &str| json!({"act": "session.look", "session": id});
+    assert_eq!(node.act(look("alice")).await["code"], "session_invalid");
+    assert_eq!(node.act(look("s0-9-9")).await["code"], "not_found");
+}

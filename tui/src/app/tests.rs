@@ -1,11 +1,16 @@
 //! The dashboard's decisions, on made-up looks.
 
-use proto::counters::{ShardCounters, WorkerCounters};
+use crossterm::event::{KeyCode, KeyModifiers};
+use proto::counters::{ShardCounters, StageCounters, WorkerCounters};
+use proto::snapshot::SessionRow;
 use proto::snapshot::{RoomRow, row_label};
-use proto::{DropReason, Label};
-use stats::{NodeFacts, ShardView};
+use proto::{DropReason, GrantWord, Label, Privileges, SessionId, ShardId};
+use serde_json::json;
+use stats::{NodeFacts, ShardView, Snapshot};
 
 use super::*;
+use crate::control::State;
+use crate::history::HISTORY_MAX;
 
 const S: u64 = 1_000_000_000;
 
@@ -38,7 +43,11 @@ pub(crate) fn seen(at_s: u64) -> Seen {
     };
     counters.drops[DropReason::Replay as usize] = 3 * at_s;
     counters.drops[DropReason::GrantExpired as usize] = 40;
-    let worker = WorkerCounters {
+    counters.stages[4] =
+        StageCounters { sampled_cycles: 52_000, sampled_packets: 100, ..StageCounters::default() };
+    counters.stages[8] =
+        StageCounters { sampled_cycles: 104_000, sampled_packets: 100, ..StageCounters::default() };
+    let mut worker = WorkerCounters {
         core: 1,
         heartbeat_ns: at_s * S - 3_000_000,
         busy_ns: at_s * S / 4,
@@ -46,6 +55,7 @@ pub(crate) fn seen(at_s: u64) -> Seen {
         bufs_total: 16_384,
         ..Default::default()
     };
+    (worker.turn_latency[3], worker.turn_latency[6]) = (900 * at_s, 9 * at_s);
     let node = NodeFacts {
         pid: 4242,
         instance: 7,
@@ -54,7 +64,12 @@ pub(crate) fn seen(at_s: u64) -> Seen {
         shards: 2,
         sessions_max: 10,
         rooms_max: 10,
-        about: r#"{"name":"edge-1","port":"dpdk","driver":"net_af_xdp"}"#.to_owned(),
+        about: json!({
+            "name": "edge-1", "port": "dpdk", "driver": "net_af_xdp", "version": "0.4.0",
+            "environment": "production", "udp_base": 8000, "mtu": 1500, "link": "up",
+            "addresses": ["198.18.1.x/24"],
+        })
+        .to_string(),
     };
     let snapshot = Snapshot {
         taken_ns: at_s * S,
@@ -64,20 +79,69 @@ pub(crate) fn seen(at_s: u64) -> Seen {
             ShardView { shard: 1, counters: None, worker: None },
         ],
         rooms: vec![room(1, "r:7f3a", 2, 100 * at_s), room(2, "r:91bc", 3, 6_000 * at_s)],
-        sessions: vec![],
+        sessions: vec![
+            session(1, 2, "al***e", 300 * at_s, at_s * S),
+            session(2, 2, "b***b", 200, 40 * S),
+            session(3, 1, "ca***l", 50 * at_s, at_s * S),
+        ],
     };
-    Seen { snapshot, control_alive: true }
+    Seen { snapshot, unix_ms: 1_790_000_000_000 + at_s * 1000 }
+}
+
+/// What control says of it.
+pub(crate) fn control() -> Control {
+    let app = json!({
+        "sdkappid": 1_400_000_001, "state": "open", "quota_rooms": 100, "quota_sessions": 50,
+        "quota_packets_per_s": 10_000,
+    });
+    let note = |kind: &str, what: &str, until_ms: u64| json!({"kind": kind, "what": what, "until_ms": until_ms, "count": 1, "user": "al***e"});
+    Control {
+        state: State::Up,
+        status: json!({"pid": 7, "draining": false, "security": {}}),
+        apps: json!({"apps": [app]}),
+        notes: json!({"notes": [
+            note("join", "publish", 3_590_000),
+            note("act", "session.kick by uid 1000: ok", 3_600_000),
+        ]}),
+        config: json!({"settings": {"limits.sessions_per_worker": 10, "log.level": "info"}}),
+        diff: json!({"keys": [
+            {"key": "log.level", "was": "info", "now": "debug", "state": "reload applies it"},
+        ]}),
+        ..Control::default()
+    }
+}
+
+fn session(slot: u32, room: u64, label: &str, rx_packets: u64, heard_ns: u64) -> SessionView {
+    let grant = GrantWord::new(1_000, 1, Privileges::ALL).0;
+    SessionView {
+        row: SessionRow {
+            session_plus_one: SessionId::new(ShardId(0), slot, 1).0 + 1,
+            room,
+            member: u64::from(slot),
+            grant,
+            label: row_label(&Label::from_slice(label.as_bytes()).unwrap()),
+            opened_ns: 10 * S,
+            heard_ns,
+            rx_packets,
+            publications: 2,
+            slots: 4,
+            state: 1,
+            ..Default::default()
+        },
+    }
 }
 
 /// A dashboard that looked twice.
 pub(crate) fn watching() -> App {
     let mut app = App::default();
-    app.update(Msg::Seen(Box::new(seen(100))));
-    app.update(Msg::Seen(Box::new(seen(101))));
+    for at_s in [100, 101] {
+        app.update(Msg::Seen(Box::new(seen(at_s))));
+        app.update(Msg::Control(Box::new(control())));
+    }
     app
 }
 
-fn press(app: &mut App, keys: &str) {
+pub(crate) fn press(app: &mut App, keys: &str) {
     for key in keys.chars() {
         let code = match key {
             '\n' => KeyCode::Enter,
@@ -90,14 +154,14 @@ fn press(app: &mut App, keys: &str) {
 }
 
 fn order(app: &App) -> Vec<u64> {
-    app.rooms().iter().map(|room| room.row.room).collect()
+    app.rooms.iter().map(|room| room.row.room).collect()
 }
 
 #[test]
 fn rates_come_from_two_looks() {
     let app = watching();
     assert_eq!((app.rates.rx_pps, app.rates.drops_ps), (6_100.0, 3.0));
-    assert_eq!(app.room_rate(&app.rooms()[0]), (6_000.0, 12_000.0));
+    assert_eq!(app.room_rate(2), (6_000.0, 12_000.0));
     assert_eq!(app.rates.workers[0].busy, 0.25);
 }
 
@@ -108,9 +172,9 @@ fn rooms_are_sorted_reversed_and_filtered() {
     press(&mut app, "r");
     assert_eq!(order(&app), [1, 2]);
     press(&mut app, "rss");
-    assert_eq!((app.sort, order(&app)), (Sort::Age, vec![2, 1]));
+    assert_eq!((app.order(Table::Rooms), order(&app)), (2, vec![2, 1]));
     press(&mut app, "/7f3b\x08a\n");
-    assert_eq!((order(&app), app.mode), (vec![1], Mode::Watch));
+    assert_eq!((order(&app), app.mode.clone()), (vec![1], Mode::Watch));
     press(&mut app, "\x1b");
     assert_eq!(order(&app).len(), 2);
     press(&mut app, "/q");
@@ -134,20 +198,20 @@ fn a_frozen_picture_does_not_change() {
 fn masking_can_only_become_stricter() {
     let mut app = watching();
     press(&mut app, "p");
-    assert_eq!(app.label(&app.rooms()[0]), "***");
+    assert_eq!(app.label(&app.rooms[0]), "***");
     press(&mut app, "pp\x1b");
-    assert_eq!(app.label(&app.rooms()[0]), "***");
+    assert_eq!(app.label(&app.rooms[0]), "***");
 }
 
 #[test]
-fn scrolling_stays_within_the_rooms() {
+fn the_cursor_stays_within_the_rooms() {
     let mut app = watching();
     press(&mut app, "jjjjG");
-    assert_eq!(app.scroll, 1);
+    assert_eq!(app.cursor, 1);
     press(&mut app, "kkg");
-    assert_eq!(app.scroll, 0);
+    assert_eq!(app.cursor, 0);
     press(&mut app, "G/zzz");
-    assert_eq!(app.scroll, 0, "nothing is left");
+    assert_eq!(app.cursor, 0, "nothing is left");
 }
 
 #[test]
@@ -157,4 +221,57 @@ fn history_is_bounded() {
         app.update(Msg::Seen(Box::new(seen(second + 100))));
     }
     assert_eq!(app.history.len(), HISTORY_MAX);
+}
+
+#[test]
+fn the_cursor_stays_on_its_room_when_rows_move() {
+    let mut app = watching();
+    press(&mut app, "j");
+    assert_eq!((app.cursor, app.room_at_cursor().unwrap().row.room), (1, 1));
+    // From now on the other room has more traffic.
+    let mut look = seen(102);
+    look.snapshot.rooms[0].row.rx_packets += 1_000_000;
+    app.update(Msg::Seen(Box::new(look)));
+    assert_eq!((app.cursor, app.room_at_cursor().unwrap().row.room), (0, 1));
+}
+
+#[test]
+fn one_goes_down_to_a_session_and_up_again() {
+    let mut app = watching();
+    press(&mut app, "3\n");
+    assert_eq!((app.level, app.table()), (Level::Room(proto::RoomNo(2)), Table::Sessions));
+    let labels: Vec<String> = app.sessions.iter().map(|s| app.masked(&s.row.label)).collect();
+    assert_eq!(labels, ["b***b", "al***e"], "who is silent comes first");
+    press(&mut app, "j\n");
+    let session = SessionId::new(ShardId(0), 1, 1);
+    assert_eq!(app.level, Level::Session(proto::RoomNo(2), session));
+    assert_eq!(app.wants().session.as_deref(), Some("s0-1-1"));
+    press(&mut app, "\x1b");
+    assert_eq!((app.table(), app.cursor), (Table::Sessions, 1), "where one came from");
+    press(&mut app, "\x1b");
+    assert_eq!((app.table(), app.cursor), (Table::Rooms, 0));
+    assert_eq!(app.wants().session, None);
+}
+
+#[test]
+fn shares_are_those_of_the_fullest_worker() {
+    let app = watching();
+    let share = &app.shares()[0];
+    assert_eq!((share.app, share.rooms, share.sessions), (1_400_000_001, 2, 5));
+    assert_eq!(share.rx_pps_on_one, 6_100.0);
+    assert_eq!(share.fullest(), 0.61);
+}
+
+#[test]
+fn what_changed_is_remembered_with_its_time() {
+    let mut app = watching();
+    let mut silent = control();
+    silent.state = State::Dead;
+    app.update(Msg::Control(Box::new(silent)));
+    app.update(Msg::Seen(Box::new(seen(103))));
+    app.update(Msg::Control(Box::new(control())));
+    let told: Vec<_> = app.changes.iter().map(|c| (c.kind, c.text.as_str())).collect();
+    let down = "control down: no joins, no acts; media goes on";
+    assert_eq!(told, [("alarm", down), ("ended", format!("after 2 s: {down}").as_str())]);
+    assert_eq!(app.changes[0].unix_ms, 1_790_000_101_000);
 }

@@ -1,126 +1,166 @@
-//! Who the node is, whether it lives, and what goes in and out.
+//! Who the node is, whether it lives, what goes in and out, and what is wrong.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::short;
-use crate::alarms::alarms;
 use crate::app::App;
+use crate::control::State;
+use crate::grid::{age, plain, short};
+use crate::history::curve;
 use crate::theme::Theme;
 
+/// Lines of the head without alarms.
+const LINES: u16 = 2;
+
+/// Alarms that have a line of their own on a screen of such a height.
+fn alarm_lines(height: u16) -> usize {
+    usize::from(height / 5)
+}
+
+/// Lines that the head takes.
+pub(super) fn height(app: &App, screen: u16) -> u16 {
+    let alarms = app.alarms.len().min(alarm_lines(screen)).max(1);
+    LINES + alarms as u16
+}
+
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
-    let Some(seen) = &app.seen else {
+    if app.seen.is_none() {
         frame.render_widget(Paragraph::new("looking for data"), area);
         return;
+    }
+    let mut lines = vec![first(app, theme), second(app, theme, area.width)];
+    let room = alarm_lines(frame.area().height);
+    if app.alarms.is_empty() {
+        lines.push(quiet(app, theme, area.width));
+    }
+    let now_ns = app.now_ns();
+    for (index, alarm) in app.alarms.iter().take(room).enumerate() {
+        let more = app.alarms.len() - index;
+        let text = match index + 1 == room && more > 1 {
+            true => format!("{} {more} more faults: see 7", theme.bad_sign()),
+            false => {
+                let since_s = now_ns.saturating_sub(alarm.since_ns) / 1_000_000_000;
+                format!("{} {} ({})", theme.bad_sign(), alarm.finding.text, age(since_s))
+            }
+        };
+        lines.push(Line::styled(text, theme.bad()));
+    }
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn first<'a>(app: &App, theme: &Theme) -> Line<'a> {
+    let name = app.about["name"].as_str().unwrap_or("node");
+    let name: String = plain(name).chars().take(12).collect();
+    let environment = match app.about["environment"].as_str() {
+        Some("production") => Span::styled("PRODUCTION ", theme.title()),
+        Some(_) => Span::raw("development "),
+        None => Span::raw(""),
     };
-    let snapshot = &seen.snapshot;
-    let about: serde_json::Value = serde_json::from_str(&snapshot.node.about).unwrap_or_default();
-    let fact = |key: &str| {
-        let text = about[key].as_str().unwrap_or("-");
-        text.chars().filter(|c| !c.is_control()).take(24).collect::<String>()
+    let (is_up, control) = match app.control.state {
+        State::Unknown => (true, "?"),
+        State::Up => (true, "up"),
+        State::Refuses => (true, "up, not for you"),
+        State::Silent => (false, "silent"),
+        State::Dead => (false, "dead"),
     };
-    let age_ns = snapshot.age_ns();
+    let age_ns = app.seen.as_ref().map_or(0, |seen| seen.snapshot.age_ns());
     let age = match age_ns {
         0..10_000_000_000 => format!("{} ms", age_ns / 1_000_000),
         _ => format!("{} s", age_ns / 1_000_000_000),
     };
-    let mut first = vec![
-        Span::styled("roomlane ", theme.title()),
-        Span::raw(format!("{}  ", fact("name"))),
-        state(theme, !app.is_stale(), "data plane", "running", "silent"),
-        state(theme, seen.control_alive, "control", "running", "dead"),
-        Span::raw(format!("data age {age}")),
-    ];
-    if app.frozen {
-        first.push(Span::styled("  FROZEN", theme.bad()));
-    }
+    let plane = if app.is_stale() { "silent" } else { "up" };
+    Line::from(vec![
+        Span::styled(format!("{name} "), theme.title()),
+        environment,
+        state(theme, !app.is_stale(), "data plane", plane),
+        state(theme, is_up, "control", control),
+        Span::raw(age),
+    ])
+}
+
+fn state<'a>(theme: &Theme, is_well: bool, what: &str, word: &str) -> Span<'a> {
+    let (sign, style) = match is_well {
+        true => (theme.good_sign(), theme.good()),
+        false => (theme.bad_sign(), theme.bad()),
+    };
+    Span::styled(format!("{sign} {what} {word} "), style)
+}
+
+fn second<'a>(app: &App, theme: &Theme, width: u16) -> Line<'a> {
     let rates = &app.rates;
-    let totals = snapshot.totals();
-    let second = format!(
-        "in {} pps {}bit/s  out {} pps {}bit/s  drops {}/s  sessions {}  rooms {}",
+    let totals = app.seen.as_ref().map(|seen| seen.snapshot.totals()).unwrap_or_default();
+    let age = if app.is_stale() { "(old) " } else { "" };
+    let counts = format!("sessions {} rooms {}", totals.sessions, app.all_rooms().len());
+    let drops = format!("drops {}/s", short(rates.drops_ps));
+    let long = format!(
+        "{age}in {}/s {}bit/s  out {}/s {}bit/s  {drops}  {counts}",
         short(rates.rx_pps),
         short(rates.rx_bps),
         short(rates.tx_pps),
         short(rates.tx_bps),
-        short(rates.drops_ps),
-        totals.sessions,
-        snapshot.rooms_merged().len(),
     );
-    let second = match app.is_stale() {
-        true => Line::styled(format!("(old) {second}"), theme.dim()),
-        false => Line::raw(second),
-    };
-    let wrong = alarms(app);
-    let third = match (app.is_stale(), seen.control_alive) {
-        (true, _) => Line::styled(
-            "The data plane does not answer: what is below was true when it last did.",
-            theme.bad(),
-        ),
-        (false, false) => Line::styled(
-            "Control is dead: media goes on; nobody can join, nothing can be ended or kicked.",
-            theme.bad(),
-        ),
-        (false, true) if !wrong.is_empty() => {
-            Line::styled(format!("{} {}", theme.bad_sign(), wrong.join("; ")), theme.bad())
-        }
-        (false, true) => Line::styled(
+    let text = match long.len() <= usize::from(width) {
+        true => long,
+        false => {
             format!(
-                "port {} ({})  udp {}  pid {}  version {}",
-                fact("port"),
-                fact("driver"),
-                snapshot.node.udp_base,
-                snapshot.node.pid,
-                fact("version"),
-            ),
-            theme.dim(),
-        ),
+                "{age}in {}/s out {}/s {drops} {counts}",
+                short(rates.rx_pps),
+                short(rates.tx_pps)
+            )
+        }
     };
-    frame.render_widget(Paragraph::new(vec![Line::from(first), second, third]), area);
+    if app.is_stale() { Line::styled(text, theme.dim()) } else { Line::raw(text) }
 }
 
-fn state<'a>(theme: &Theme, well: bool, what: &str, good: &str, bad: &str) -> Span<'a> {
-    match well {
-        true => Span::styled(format!("{} {what} {good}  ", theme.good_sign()), theme.good()),
-        false => Span::styled(format!("{} {what} {bad}  ", theme.bad_sign()), theme.bad()),
+/// What stands where alarms would.
+fn quiet<'a>(app: &App, theme: &Theme, width: u16) -> Line<'a> {
+    let fact = |key: &str| plain(app.about[key].as_str().unwrap_or("-"));
+    let node = app.seen.as_ref().map(|seen| &seen.snapshot.node);
+    let (udp, pid) = node.map_or((0, 0), |node| (node.udp_base, node.pid));
+    let pieces = [
+        "no faults".to_owned(),
+        format!("port {}", fact("port")),
+        format!("udp {udp}"),
+        format!("pid {pid}"),
+        format!("version {}", fact("version")),
+    ];
+    let mut text = String::new();
+    for piece in pieces {
+        if text.len() + piece.len() + 2 <= usize::from(width) {
+            text += if text.is_empty() { "" } else { "  " };
+            text += &piece;
+        }
     }
+    Line::styled(text, theme.dim())
 }
+
+/// Lines that the curves take.
+pub(super) const CURVES: u16 = 3;
 
 pub(super) fn curves(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
-    let ins: Vec<f64> = app.history.iter().map(|(rx, _)| *rx).collect();
-    let outs: Vec<f64> = app.history.iter().map(|(_, tx)| *tx).collect();
-    let width = usize::from(area.width).saturating_sub(4);
-    let lines = [("in  ", ins), ("out ", outs)].map(|(name, values)| {
-        Line::from(vec![
-            Span::styled(name, theme.title()),
-            Span::styled(curve(&values, width, theme.levels()), theme.good()),
-        ])
-    });
+    let looks = app.window();
+    let ins: Vec<f64> = app.history.last(looks).map(|point| point.rx_pps).collect();
+    let outs: Vec<f64> = app.history.last(looks).map(|point| point.tx_pps).collect();
+    let width = usize::from(area.width).saturating_sub(6);
+    let strip: String = app
+        .rates
+        .workers
+        .iter()
+        .map(|worker| theme.levels()[level(worker.busy, theme.levels().len())])
+        .take(width)
+        .collect();
+    let curve = |values: &[f64]| curve(values, width, theme.levels());
+    let lines =
+        [("in", curve(&ins)), ("out", curve(&outs)), ("cores", strip)].map(|(name, text)| {
+            let name = Span::styled(format!("{name:<6}"), theme.title());
+            Line::from(vec![name, Span::styled(text, theme.good())])
+        });
     frame.render_widget(Paragraph::new(lines.to_vec()), area);
 }
 
-/// The last `width` values, one character each, against the highest of them.
-fn curve(values: &[f64], width: usize, levels: &[char]) -> String {
-    let values = &values[values.len().saturating_sub(width)..];
-    let highest = values.iter().copied().fold(0.0, f64::max);
-    let top = levels.len() - 1;
-    let level = |value: &f64| match highest > 0.0 {
-        true => levels[((value / highest * top as f64).round() as usize).min(top)],
-        false => levels[0],
-    };
-    values.iter().map(level).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn curves_are_relative_to_their_highest_value_and_keep_the_newest() {
-        let levels = Theme::plain(true).levels();
-        assert_eq!(curve(&[9.0, 0.0, 5.0, 10.0], 3, levels), "_=#");
-        assert_eq!(curve(&[0.0, 0.0], 5, levels), "__");
-        assert_eq!(curve(&[], 5, levels), "");
-    }
+/// A part of one as one of `count` levels.
+fn level(part: f64, count: usize) -> usize {
+    ((part * (count - 1) as f64).round() as usize).min(count - 1)
 }

@@ -6,21 +6,31 @@ use ratatui::text::Line;
 use ratatui::widgets::{Clear, Paragraph};
 
 use super::boxed;
+use crate::app::App;
 use crate::keymap::BINDINGS;
 use crate::theme::Theme;
 
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, theme: &Theme) {
-    let lines: Vec<Line<'_>> = BINDINGS
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
+    let mut lines: Vec<Line<'_>> = BINDINGS
         .iter()
+        .filter(|binding| !binding.keys.is_empty())
         .map(|binding| Line::raw(format!(" {:<13} {}", binding.keys, binding.what)))
         .collect();
-    let (width, height) = (56.min(area.width), (lines.len() as u16 + 2).min(area.height));
+    let count = lines.len();
+    let (width, height) = (58.min(area.width), (count as u16 + 2).min(area.height));
+    let shown = usize::from(height.saturating_sub(2));
+    let from = app.help_from.min(count.saturating_sub(shown));
+    lines.drain(..from);
     let place = Rect {
         x: area.x + (area.width - width) / 2,
         y: area.y + (area.height - height) / 2,
         width,
         height,
     };
+    let title = match shown < count {
+        true => format!(" Keys {}-{} of {count}: j, k ", from + 1, (from + shown).min(count)),
+        false => " Keys ".to_owned(),
+    };
     frame.render_widget(Clear, place);
-    frame.render_widget(Paragraph::new(lines).block(boxed(" Keys ".to_owned(), theme)), place);
+    frame.render_widget(Paragraph::new(lines).block(boxed(title, theme)), place);
 }

@@ -1,10 +1,8 @@
-//! The screen: head line, traffic, the pane (workers, rooms, drops or all three), keys.
+//! The screen: head, curves, the pane, keys.
 
-mod drops;
 mod head;
 mod help;
-mod rooms;
-mod workers;
+mod table;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -12,6 +10,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
 
 use crate::app::{App, Mode, Pane};
+use crate::panes::Table;
 use crate::theme::Theme;
 
 /// Smallest terminal that everything fits in.
@@ -33,9 +32,9 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let curves = if area.height >= HEIGHT_CURVES { 2 } else { 0 };
+    let curves = if area.height >= HEIGHT_CURVES { head::CURVES } else { 0 };
     let [head, curve, rest, foot] = Layout::vertical([
-        Constraint::Length(3),
+        Constraint::Length(head::height(app, area.height)),
         Constraint::Length(curves),
         Constraint::Fill(1),
         Constraint::Length(1),
@@ -47,13 +46,11 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     }
     match app.pane {
         Pane::Overview => draw_overview(frame, rest, app, theme),
-        Pane::Workers => workers::draw(frame, rest, app, theme),
-        Pane::Rooms => rooms::draw(frame, rest, app, theme),
-        Pane::Drops => drops::draw(frame, rest, app, theme),
+        _ => table::draw(frame, rest, app, theme, app.table()),
     }
     draw_foot(frame, foot, app, theme);
     if app.mode == Mode::Help {
-        help::draw(frame, area, theme);
+        help::draw(frame, area, app, theme);
     }
 }
 
@@ -64,10 +61,10 @@ fn draw_overview(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let height = (count + 3).min(screen.height / 3).max(4);
     let [workers, rest] =
         Layout::vertical([Constraint::Length(height), Constraint::Fill(1)]).areas(area);
-    workers::draw(frame, workers, app, theme);
+    table::draw(frame, workers, app, theme, Table::Workers);
     if screen.width < WIDTH_WIDE && screen.height < HEIGHT_CURVES {
         // Two boxes would have no line each; the drops have a pane of their own.
-        return rooms::draw(frame, rest, app, theme);
+        return table::draw(frame, rest, app, theme, Table::Rooms);
     }
     let [rooms, drops] = match screen.width >= WIDTH_WIDE {
         true => {
@@ -75,14 +72,15 @@ fn draw_overview(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         }
         false => Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(rest),
     };
-    rooms::draw(frame, rooms, app, theme);
-    drops::draw(frame, drops, app, theme);
+    table::draw(frame, rooms, app, theme, Table::Rooms);
+    table::draw(frame, drops, app, theme, Table::Drops);
 }
 
 fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let line = match app.mode {
         Mode::Filter => Line::styled(format!("/{}", app.filter), theme.bad()),
-        _ => Line::styled("q quit  ? help  1-4 panes  f freeze  / filter  s sort", theme.dim()),
+        _ if app.frozen => Line::styled("FROZEN: f goes on  q quit  ? help", theme.bad()),
+        _ => Line::styled("q quit  ? help  1-9 panes  Enter down  / filter  s sort", theme.dim()),
     };
     frame.render_widget(line, area);
 }
@@ -90,35 +88,6 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
 /// A box with a name.
 fn boxed<'a>(title: String, theme: &Theme) -> Block<'a> {
     Block::bordered().border_set(theme.border()).title(Line::styled(title, theme.title()))
-}
-
-/// Which columns of such widths, one blank apart, stay within `width` when those of `dropped_first` go
-/// in turn: a column is whole or not there.
-fn columns<const N: usize>(widths: &[u16; N], dropped_first: &[usize], width: u16) -> [bool; N] {
-    let mut keep = [true; N];
-    for column in dropped_first {
-        let kept = widths.iter().zip(keep).filter(|(_, keep)| *keep);
-        if kept.map(|(width, _)| width + 1).sum::<u16>() <= width + 1 {
-            break;
-        }
-        keep[*column] = false;
-    }
-    keep
-}
-
-/// The columns that stay.
-fn kept<T, const N: usize>(cells: [T; N], keep: &[bool; N]) -> Vec<T> {
-    cells.into_iter().zip(keep).filter(|(_, keep)| **keep).map(|(cell, _)| cell).collect()
-}
-
-/// A number of packets per second, in at most six characters.
-pub fn short(number: f64) -> String {
-    match number {
-        n if n < 9_999.5 => format!("{n:.0}"),
-        n if n < 999_950.0 => format!("{:.1}k", n / 1e3),
-        n if n < 999_950_000.0 => format!("{:.1}M", n / 1e6),
-        n => format!("{:.1}G", n / 1e9),
-    }
 }
 
 #[cfg(test)]

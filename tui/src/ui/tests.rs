@@ -1,7 +1,12 @@
 //! The pane as text, at two sizes and in every bad state.
 
-use crate::app::tests::{seen, watching};
-use crate::app::{App, Msg};
+use proto::DropReason;
+use serde_json::json;
+
+use crate::app::tests::{control, press, seen, watching};
+use crate::app::{App, Msg, Pane};
+use crate::control::State;
+use crate::keymap::BINDINGS;
 use crate::once::{data, frame};
 use crate::theme::Theme;
 
@@ -25,36 +30,48 @@ fn pane_at_60x15() {
 }
 
 #[test]
-fn numbers_and_tab_choose_what_fills_the_screen() {
-    let mut app = watching();
-    let boxes = |app: &App| {
-        let text = text(app, 60, 15);
-        ["Workers", "Rooms", "Drops"].map(|name| text.contains(&format!("┌ {name}")))
-    };
-    let keys = [
-        ('2', [true, false, false]),
-        ('3', [false, true, false]),
-        ('4', [false, false, true]),
-        ('1', [true, true, false]),
-        ('\t', [true, false, false]),
-    ];
-    for (key, expected) in keys {
-        let code = match key {
-            '\t' => crossterm::event::KeyCode::Tab,
-            key => crossterm::event::KeyCode::Char(key),
-        };
-        app.update(Msg::Key(code.into()));
-        assert_eq!(boxes(&app), expected, "{key:?}");
+fn each_pane_at_80x24() {
+    for (number, pane) in Pane::ALL.iter().enumerate().skip(1) {
+        let mut app = watching();
+        press(&mut app, &(number + 1).to_string());
+        assert_eq!(app.pane, *pane);
+        insta::assert_snapshot!(format!("{}_at_80x24", pane.name()), text(&app, 80, 24));
     }
 }
 
 #[test]
-fn alarms_stand_on_the_first_screen() {
+fn tab_goes_round_all_panes() {
+    let mut app = watching();
+    let mut seen = vec![];
+    for _ in Pane::ALL {
+        seen.push(app.pane);
+        app.update(Msg::Key(crossterm::event::KeyCode::Tab.into()));
+    }
+    assert_eq!((&seen[..], app.pane), (&Pane::ALL[..], Pane::Overview));
+}
+
+#[test]
+fn alarms_stand_on_the_first_screen_one_on_a_line_and_whole() {
     let mut app = watching();
     let mut look = seen(102);
-    look.snapshot.shards[0].worker.as_mut().unwrap().restarts = 2;
+    let worker = look.snapshot.shards[0].worker.as_mut().unwrap();
+    (worker.restarts, worker.bufs_in_use) = (2, worker.bufs_total);
     app.update(Msg::Seen(Box::new(look)));
-    assert!(text(&app, 60, 15).contains("▲ worker 0 restarted 2 times"));
+    let mut dead = control();
+    dead.state = State::Dead;
+    app.update(Msg::Control(Box::new(dead)));
+    let shown = text(&app, 60, 15);
+    let lines: Vec<&str> = shown.lines().skip(2).take(3).collect();
+    assert_eq!(
+        lines,
+        [
+            "▲ control down: no joins, no acts; media goes on (0s)",
+            "▲ buffers low on worker 0: 0 free (0s)",
+            "▲ worker 0 was replaced after a fault (0s)",
+        ]
+    );
+    app.alarms.push(app.alarms[0].clone());
+    assert!(text(&app, 60, 15).contains("▲ 2 more faults: see 7\n"));
 }
 
 #[test]
@@ -74,21 +91,100 @@ fn ascii_frames_have_no_other_signs() {
 #[test]
 fn a_dead_control_daemon_and_a_silent_data_plane_are_said_in_words() {
     let mut app = watching();
-    let mut dead = seen(102);
-    dead.control_alive = false;
-    app.update(Msg::Seen(Box::new(dead.clone())));
+    let mut dead = control();
+    dead.state = State::Dead;
+    app.update(Msg::Control(Box::new(dead)));
     let shown = text(&app, 100, 30);
     assert!(
-        shown.contains("control dead") && shown.contains("nothing can be ended or kicked"),
+        shown.contains("▲ control dead") && shown.contains("control down: no joins"),
         "{shown}"
     );
     // Nothing was published for nine seconds.
-    dead.snapshot.taken_ns += 9_000_000_000;
-    app.update(Msg::Seen(Box::new(dead)));
+    let mut look = seen(102);
+    look.snapshot.taken_ns += 9_000_000_000;
+    app.update(Msg::Seen(Box::new(look)));
     let shown = text(&app, 100, 30);
-    assert!(shown.contains("data plane silent") && shown.contains("9003 ms"), "{shown}");
-    assert!(shown.contains("(old) in") && shown.contains("was true when it last did"), "{shown}");
+    assert!(shown.contains("▲ data plane silent for 9 s"), "{shown}");
+    assert!(shown.contains("(old) in") && shown.contains("9003 ms"), "{shown}");
     assert_eq!(data(&app)["stale"], true);
+}
+
+/// Looks at what `keys` lead to and finds `answer` there, on the narrowest screen, too.
+#[track_caller]
+fn question(app: &mut App, keys: &str, answer: &str) {
+    assert!(keys.chars().count() <= 3, "{keys:?}");
+    press(app, keys);
+    for (width, height) in [(60, 15), (80, 24), (200, 50)] {
+        let shown = text(app, width, height);
+        assert!(shown.contains(answer), "{answer:?} at {width}x{height}:\n{shown}");
+    }
+    press(app, "1");
+}
+
+#[test]
+fn the_twelve_questions_are_answered_within_three_keys() {
+    let mut app = watching();
+    question(&mut app, "2", "hottest is 0 (core 1), 25% busy");
+    question(&mut app, "3", "▸ r:91bc");
+    question(&mut app, "3\n", "▲ silent for 61 s");
+    question(&mut app, "3\n\n", "opened 91s ago; heard 61s ago");
+    question(&mut app, "8", "▸ 1400000001");
+    question(&mut app, "8", "61%");
+    question(&mut app, "4", "replay");
+    question(&mut app, "4", "The packet index was alr");
+    // Since when: of the drops and of the faults.
+    question(&mut app, "4", "     3    1s");
+    question(&mut app, "4", "no sign of an attack");
+    let mut attacked = seen(102);
+    attacked.snapshot.shards[0].counters.as_mut().unwrap().drops[DropReason::AuthFailed as usize] =
+        900;
+    attacked.snapshot.shards[0].worker.as_mut().unwrap().turn_latency[6] += 100;
+    attacked.snapshot.sessions[0].row.auth_failures = 900;
+    app.update(Msg::Seen(Box::new(attacked)));
+    question(&mut app, "4", "attack? 903/s, most at al***e s0-1-1");
+    question(&mut app, "", "▲ authentication failures: 900/s (0s)");
+    question(&mut app, "5", "p50 <8 us p99 <64 us");
+    let mut told = control();
+    told.state = State::Silent;
+    told.status["draining"] = true.into();
+    told.drain = json!({"sessions": 5, "deadline_s": 90});
+    app.update(Msg::Control(Box::new(told)));
+    question(&mut app, "", "▲ control silent");
+    question(&mut app, "7", "authentication failures: 900/s");
+    question(&mut app, "7", "the node drains: 5 sessions end in 90s");
+    question(&mut app, "7s", "session.kick by uid 1000: ok: al***e");
+}
+
+#[test]
+fn names_from_elsewhere_change_nothing_on_the_screen() {
+    let evil = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2066}\u{200b}\r\n\t";
+    let mut app = watching();
+    let mut look = seen(102);
+    look.snapshot.node.about = json!({"name": evil, "port": evil, "version": evil, "driver": evil,
+        "link": evil, "addresses": [evil], "environment": evil})
+    .to_string();
+    look.snapshot.rooms[0].row.label = *b"\x1b]52;c;x\x07\xe2\x80\xae\x9b31m";
+    look.snapshot.sessions[1].row.label = *b"\x1b[2J\r\n\xe2\x80\xae\x9b31m\x7f\x00\x07";
+    app.update(Msg::Seen(Box::new(look)));
+    let mut told = control();
+    told.apps["apps"][0]["state"] = evil.into();
+    let note = json!({"kind": evil, "what": evil, "user": evil, "until_ms": 5});
+    told.notes = json!({"notes": [note]});
+    told.config = json!({"settings": {evil: evil}});
+    told.diff = json!({"keys": [{"key": evil, "was": evil, "now": evil, "state": evil}]});
+    told.session = json!({"session": "s0-2-1", "transport": {},
+        "slots": [{"kind": evil, "state": evil}], "streams": [{"publication": evil}]});
+    told.session_notes = told.notes.clone();
+    app.update(Msg::Control(Box::new(told)));
+    for keys in ["1", "2", "3", "3\n", "3\n\n", "4", "5", "6", "7", "8", "9"] {
+        press(&mut app, keys);
+        let shown = text(&app, 200, 50);
+        let is_drawn =
+            |c: char| matches!(c, ' '..='~' | '\n' | '●' | '▲' | '▸' | '─'..='╿' | '▁'..='█');
+        let others: Vec<char> = shown.chars().filter(|c| !is_drawn(*c)).collect();
+        assert!(others.is_empty(), "{keys:?} {others:?}\n{shown}");
+        press(&mut app, "1");
+    }
 }
 
 #[test]
@@ -114,9 +210,10 @@ fn data_for_programs_is_what_the_frame_shows() {
 }
 
 #[test]
-fn numbers_stay_short() {
-    let all = [(0.0, "0"), (9_999.4, "9999"), (12_345.0, "12.3k"), (1.5e6, "1.5M"), (2e9, "2.0G")];
-    for (number, text) in all {
-        assert_eq!(super::short(number), text);
+fn the_handbook_has_every_key_with_what_it_does() {
+    let handbook = include_str!("../../../docs/dashboard.md");
+    for binding in BINDINGS.iter().filter(|binding| !binding.keys.is_empty()) {
+        let line = format!("| {} | {} |", binding.keys, binding.what);
+        assert!(handbook.contains(&line), "{line}");
     }
 }

@@ -5,6 +5,7 @@
 //! not, is one line of the audit file.
 
 pub mod audit;
+mod look;
 mod node;
 mod peer;
 
@@ -63,6 +64,8 @@ enum Act {
     StopTrace {},
     #[serde(rename = "trace.show")]
     ShowTrace {},
+    #[serde(rename = "session.look")]
+    Look { session: String },
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -91,6 +94,7 @@ impl Act {
             Act::StartTrace { .. } => "trace.start",
             Act::StopTrace {} => "trace.stop",
             Act::ShowTrace {} => "trace.show",
+            Act::Look { .. } => "session.look",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -98,7 +102,8 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
-            Act::Status {} | Act::Why { .. } | Act::Trail { .. } | Act::ShowTrace {} => Right::Read,
+            Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
+            Act::ShowTrace {} | Act::Look { .. } => Right::Read,
             Act::StartTrace { .. } | Act::StopTrace {} => Right::Act,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
@@ -126,6 +131,7 @@ impl Act {
             | Act::Why { .. }
             | Act::Trail { .. }
             | Act::StopTrace {}
+            | Act::Look { .. }
             | Act::ShowTrace {} => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
@@ -297,6 +303,11 @@ async fn answer(
             refused("not_permitted", format!("needs root, the node's own user, or group {group}"))
         }
         (Request::Node(act), Some(node)) => act.carry_out(node, hub).await,
+        (Request::Inside(Act::Status {}), Some(node)) => {
+            let mut answer = status(hub);
+            node.add_status(&mut answer);
+            Ok(answer)
+        }
         (Request::Inside(act), _) => carry_out(&act, hub).await,
         (Request::Node(_), None) => refused("unknown_act", "no such act here"),
     };
@@ -347,10 +358,15 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             Some(answer) => Ok(answer),
             None => refused("not_found", "no trace was started"),
         },
+        Act::Look { session } => {
+            let id = session_id(session)?;
+            match hub.look(id).await {
+                parts if parts.is_empty() => refused("not_found", format!("no session {id}")),
+                parts => Ok(look::json(id, &parts)),
+            }
+        }
         Act::Kick { session } => {
-            let Ok(id) = session.parse::<SessionId>() else {
-                return refused("session_invalid", "a session looks like s0-12-3");
-            };
+            let id = session_id(session)?;
             match hub.kick(id) {
                 Some(closing) => finish(closing).await,
                 None => refused("not_found", format!("no session {id}")),
@@ -362,6 +378,13 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
                 None => refused("not_found", "no such room"),
             }
         }
+    }
+}
+
+fn session_id(text: &str) -> Result<SessionId, Refused> {
+    match text.parse() {
+        Ok(id) => Ok(id),
+        Err(()) => refused("session_invalid", "a session looks like s0-12-3"),
     }
 }
 

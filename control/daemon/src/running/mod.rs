@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{Change, Config, ConfigErrors, Effect, keys};
+use proto::SecurityEvent;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -105,6 +106,21 @@ impl Running {
     /// How the last reload went.
     pub fn last_reload(&self) -> LastReload {
         self.lock().last.clone()
+    }
+
+    /// What consoles want to know each second: the hash of what runs, and how often each security event
+    /// happened since the start.
+    pub fn add_status(&self, answer: &mut Value) {
+        let last = self.last_reload();
+        let security = &self.api.metrics.security;
+        let counts = SecurityEvent::ALL.iter().map(|event| (event.name(), security.count(*event)));
+        let counts: serde_json::Map<String, Value> = counts
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count.into()))
+            .collect();
+        answer["config_hash"] = last.hash.into();
+        answer["config_reload_successful"] = last.successful.into();
+        answer["security"] = counts.into();
     }
 
     /// What runs, by key.

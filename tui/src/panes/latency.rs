@@ -1,0 +1,67 @@
+//! How late packets are: the time from a burst's arrival to the end of its turn, as a histogram; then
+//! what each stage costs.
+
+use proto::counters::{LATENCY_BUCKETS, STAGES};
+
+use crate::app::App;
+use crate::grid::{Column, Grid, Row, Tone, number, rest, short, word};
+use crate::history::{duration_text, quantile_us};
+use crate::theme::Theme;
+
+const COLUMNS: [Column; 4] =
+    [word("turns of", 12, 0), number("count", 12, 0), number("part", 6, 0), rest("", 24, 0)];
+/// Longest bar.
+const BAR: usize = 40;
+
+pub fn grid(app: &App, theme: &Theme) -> Grid {
+    let turns = app.history.turns(None, app.window());
+    let all: u64 = turns.iter().sum();
+    let most = turns.iter().copied().max().unwrap_or(0).max(1) as f64;
+    let used = |count: &u64| *count > 0;
+    let first = turns.iter().position(used).unwrap_or(0);
+    let last = turns.iter().rposition(used).unwrap_or(0);
+    let mut rows: Vec<Row> = (first..=last)
+        .filter(|_| all > 0)
+        .map(|index| {
+            let count = turns[index];
+            let bound = match index + 1 == LATENCY_BUCKETS {
+                true => f64::INFINITY,
+                false => f64::from(1u32 << index),
+            };
+            Row::new(vec![
+                duration_text(Some(bound)),
+                count.to_string(),
+                format!("{:.1}%", 100.0 * count as f64 / all as f64),
+                theme.bar(count as f64 / most, BAR),
+            ])
+        })
+        .collect();
+    rows.extend(stages(app, theme));
+    let at = |part| duration_text(quantile_us(&turns, part));
+    let seconds = app.history.seconds(app.window());
+    let title =
+        format!("Latency p50 {} p99 {} p99.9 {} in {seconds:.0} s", at(0.5), at(0.99), at(0.999));
+    Grid { title, columns: &COLUMNS, rows }
+}
+
+/// Cycles per packet of each stage since the start, sampled.
+fn stages(app: &App, theme: &Theme) -> Vec<Row> {
+    let Some(seen) = &app.seen else { return vec![] };
+    let totals = seen.snapshot.totals();
+    let cycles = totals.stages.map(|stage| match stage.sampled_packets {
+        0 => 0.0,
+        packets => stage.sampled_cycles as f64 / packets as f64,
+    });
+    let most = cycles.iter().copied().fold(0.0, f64::max);
+    if most == 0.0 {
+        return vec![];
+    }
+    let head = ["stage", "cycles/pkt", "", "since the start, sampled"].map(str::to_owned);
+    let mut rows = vec![Row::toned(head.to_vec(), Tone::Dim)];
+    rows.extend(STAGES.iter().zip(cycles).map(|(name, cycles)| {
+        let part = cycles / most;
+        let cells = vec![(*name).to_owned(), short(cycles), String::new(), theme.bar(part, BAR)];
+        Row::new(cells)
+    }));
+    rows
+}

@@ -1,0 +1,51 @@
+//! The port: the device, and what happens below UDP on each worker.
+
+use proto::DropReason;
+
+use crate::app::App;
+use crate::grid::{Column, Grid, Row, Tone, number, rest, short};
+
+const COLUMNS: [Column; 8] = [
+    number("worker", 6, 0),
+    number("in", 12, 0),
+    number("out", 12, 0),
+    number("in/s", 6, 1),
+    number("out/s", 6, 1),
+    number("answered", 8, 3),
+    number("dropped", 8, 0),
+    rest("by reason", 8, 2),
+];
+
+pub fn grid(app: &App) -> Grid {
+    let Some(seen) = &app.seen else { return Grid::default() };
+    let rows = seen.snapshot.shards.iter().filter_map(|view| {
+        let worker = view.worker.as_ref()?;
+        let rates = app.rates.workers.get(view.shard).copied().unwrap_or_default();
+        let drops = DropReason::ALL.iter().zip(worker.port_drops).filter(|(_, count)| *count > 0);
+        let reasons: Vec<String> =
+            drops.map(|(r, count)| format!("{} {count}", r.name())).collect();
+        let dropped: u64 = worker.port_drops.iter().sum();
+        let cells = vec![
+            view.shard.to_string(),
+            worker.port_rx_packets.to_string(),
+            worker.port_tx_packets.to_string(),
+            short(rates.rx_pps),
+            short(rates.tx_pps),
+            worker.port_answered.to_string(),
+            dropped.to_string(),
+            reasons.join(", "),
+        ];
+        Some(Row::toned(cells, if dropped > 0 { Tone::Bad } else { Tone::Plain }))
+    });
+    let rows = rows.collect();
+    let fact = |key: &str| super::text(&app.about[key]);
+    let mut title = format!("Port {}", fact("port"));
+    if app.about["driver"].as_str().is_some_and(|driver| !driver.is_empty()) {
+        title += &format!(" ({})", fact("driver"));
+    }
+    if let Some(link) = app.about["link"].as_str() {
+        title += &format!(" link {}", crate::grid::plain(link));
+    }
+    title += &format!(" udp {} mtu {} {}", fact("udp_base"), fact("mtu"), fact("addresses"));
+    Grid { title, columns: &COLUMNS, rows }
+}

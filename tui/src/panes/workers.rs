@@ -1,0 +1,77 @@
+//! The workers: core, load, packets, buffers, how long their turns take.
+
+use crate::app::{App, STALE_NS};
+use crate::grid::{Column, Grid, Row, Tone, number, short, word};
+use crate::history::{duration_text, quantile_us};
+use crate::theme::Theme;
+
+const COLUMNS: [Column; 12] = [
+    number("worker", 6, 0),
+    number("core", 4, 2),
+    word("state", 10, 0),
+    number("busy", 5, 0),
+    word("load", 10, 7),
+    number("in/s", 6, 0),
+    number("out/s", 6, 0),
+    number("sessions", 8, 4),
+    number("p50", 8, 6),
+    number("p99", 8, 3),
+    number("buffers", 12, 5),
+    number("replaced", 8, 8),
+];
+
+pub fn grid(app: &App, theme: &Theme) -> Grid {
+    let Some(seen) = &app.seen else { return Grid::default() };
+    let snapshot = &seen.snapshot;
+    let rates = |shard| app.rates.workers.get(shard).copied().unwrap_or_default();
+    let mut views: Vec<_> = snapshot.shards.iter().collect();
+    if app.order(super::Table::Workers) == 1 {
+        views.sort_by(|a, b| rates(b.shard).busy.total_cmp(&rates(a.shard).busy));
+    }
+    let rows = views.iter().map(|view| {
+        let rates = rates(view.shard);
+        let worker = view.worker.unwrap_or_default();
+        let counters = view.counters.unwrap_or_default();
+        let silent = snapshot.taken_ns.saturating_sub(worker.heartbeat_ns) > STALE_NS;
+        let (sign, state, tone) = match view.worker {
+            None => (theme.bad_sign(), "starting", Tone::Dim),
+            Some(_) if silent => (theme.bad_sign(), "silent", Tone::Bad),
+            Some(_) => (theme.good_sign(), "running", Tone::Plain),
+        };
+        let pinned = view.worker.is_some() && worker.core != u64::MAX;
+        let turns = app.history.turns(Some(view.shard), app.window());
+        let cells = vec![
+            view.shard.to_string(),
+            if pinned { worker.core.to_string() } else { "-".to_owned() },
+            format!("{sign} {state}"),
+            format!("{:.0}%", rates.busy * 100.0),
+            theme.bar(rates.busy, 10),
+            short(rates.rx_pps),
+            short(rates.tx_pps),
+            counters.sessions.to_string(),
+            duration_text(quantile_us(&turns, 0.5)),
+            duration_text(quantile_us(&turns, 0.99)),
+            format!("{}/{}", worker.bufs_in_use, worker.bufs_total),
+            worker.restarts.to_string(),
+        ];
+        Row::toned(cells, tone)
+    });
+    let rows = rows.collect();
+    let hottest = snapshot
+        .shards
+        .iter()
+        .filter(|view| view.worker.is_some())
+        .max_by(|a, b| rates(a.shard).busy.total_cmp(&rates(b.shard).busy));
+    let title = match hottest {
+        Some(view) => {
+            let core = match view.worker.map_or(u64::MAX, |worker| worker.core) {
+                u64::MAX => "not pinned".to_owned(),
+                core => format!("core {core}"),
+            };
+            let busy = rates(view.shard).busy * 100.0;
+            format!("Workers: hottest is {} ({core}), {busy:.0}% busy", view.shard)
+        }
+        None => "Workers".to_owned(),
+    };
+    Grid { title, columns: &COLUMNS, rows }
+}
