@@ -209,15 +209,11 @@ impl<'a> Meeting<'a> {
             let overrun = self.overrun();
             for (at, party) in self.parties.iter_mut().enumerate() {
                 let all = party.members.look();
-                let refused = all["refused"].as_u64().unwrap_or_default();
-                assert_eq!(refused, 0, "{} could not open: {all}", party.name);
+                opened_all(party.name, &all);
                 for View { source, name, .. } in self.views.iter().filter(|view| view.party == at) {
                     let (told, source) = (&all["members"][name], &self.sources[*source]);
                     let before = before.get(name).copied();
-                    // What a starved peer did not fetch from its socket is none of the node's loss.
-                    let lost = told["lost"].as_f64().unwrap_or_default();
-                    let explain = || format!("{name}: {told}, overrun {overrun}");
-                    assert!(lost == 0.0 || overrun > 0, "{}\n{}", explain(), self.node.all_drops());
+                    lost_nothing(name, told, overrun);
                     lacks.extend(missing(party, name, told, source, before));
                     have.insert(name.clone(), amount(told));
                 }
@@ -226,8 +222,7 @@ impl<'a> Meeting<'a> {
                 println!("everybody sees and hears everybody after {:?}", started.elapsed());
                 return have;
             }
-            let node = self.node;
-            let all = || format!("{}\n{}\n{}", lacks.join("\n"), node.all_drops(), node.log());
+            let all = || format!("{lacks:#?}\n{}\n{}", self.node.all_drops(), self.node.log());
             assert!(started.elapsed() < SOON, "not within {SOON:?}:\n{}", all());
             std::thread::sleep(LOOK);
         }
@@ -300,6 +295,18 @@ impl<'a> Meeting<'a> {
             assert_eq!(answer.status, 200, "{location}");
         }
     }
+}
+
+/// A library says how many packets it could not open.
+fn opened_all(party: &str, all: &Value) {
+    let refused = all["refused"].as_u64().unwrap_or_default();
+    assert_eq!(refused, 0, "{party} could not open: {all}");
+}
+
+/// What a starved peer did not fetch from its socket in time is none of the node's loss.
+fn lost_nothing(name: &str, told: &Value, overrun: u64) {
+    let lost = told["lost"].as_f64().unwrap_or_default();
+    assert!(lost == 0.0 || overrun > 0, "{name}: {told}");
 }
 
 /// Pictures and seconds of sound.
