@@ -1,4 +1,4 @@
-//! What only the control daemon knows: asked over its admin socket, on a thread
+//! What only the control daemon knows, and what only it can do: asked over its admin socket, on a thread
 //! of its own, so that a daemon that stands still does not hold up the dashboard.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,6 +14,8 @@ use crate::app::Msg;
 
 /// How long the daemon may take to answer before it is said to be silent.
 const PATIENCE: Duration = Duration::from_millis(700);
+/// How long an act may take: it waits for the shards.
+const ACT_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
@@ -79,10 +81,17 @@ impl Control {
     }
 }
 
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    Look(Wants),
+    Act(Value),
+}
+
 /// The thread's other end.
 #[derive(Debug)]
 pub struct Asker {
-    orders: Sender<Wants>,
+    orders: Sender<Order>,
     messages: Receiver<Msg>,
 }
 
@@ -95,8 +104,14 @@ impl Asker {
         std::thread::spawn(move || {
             let mut known = Control::default();
             while let Ok(order) = ordered.recv() {
-                known = look(&mut line, &order, known);
-                if tell.send(Msg::Control(Box::new(known.clone()))).is_err() {
+                let message = match order {
+                    Order::Look(wants) => {
+                        known = look(&mut line, &wants, known);
+                        Msg::Control(Box::new(known.clone()))
+                    }
+                    Order::Act(request) => Msg::Said(act(&mut line, &request)),
+                };
+                if tell.send(message).is_err() {
                     return;
                 }
             }
@@ -107,7 +122,12 @@ impl Asker {
     /// Asks for a look; the answer comes as a message.
     pub fn look(&self, wants: Wants) {
         // The thread ends with this end only.
-        let _ = self.orders.send(wants);
+        let _ = self.orders.send(Order::Look(wants));
+    }
+
+    /// Asks for an act; how it went comes as a message.
+    pub fn act(&self, request: Value) {
+        let _ = self.orders.send(Order::Act(request));
     }
 
     /// What came since.
@@ -216,6 +236,20 @@ pub fn look(line: &mut Line, wants: &Wants, known: Control) -> Control {
         fill(&mut control.session_notes, json!({"act": "trail", "subject": session}));
     }
     control
+}
+
+/// Asks for an act, once: it is not repeated on another connection. How it went, in words.
+fn act(line: &mut Line, request: &Value) -> String {
+    // The connection may be one that broke since.
+    line.stream = None;
+    let name = request["act"].as_str().unwrap_or_default();
+    match line.ask(request, ACT_PATIENCE) {
+        Ok(answer) if answer["ok"] == true => format!("done: {name}"),
+        Ok(answer) => {
+            format!("refused: {name}: {}", answer["message"].as_str().unwrap_or("no reason given"))
+        }
+        Err(error) => format!("not done: {name}: control does not answer ({})", error.kind()),
+    }
 }
 
 #[cfg(test)]

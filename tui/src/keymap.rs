@@ -2,6 +2,8 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::app::Intent;
+
 /// What a key means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -21,6 +23,22 @@ pub enum Action {
     Reverse,
     /// Hide labels; there is no way back but to start anew.
     Strict,
+    /// Type a command.
+    Palette,
+    /// Choose columns.
+    Columns,
+    /// The table alone.
+    Expand,
+    /// Other colours.
+    Theme,
+    /// Copy the row.
+    Copy,
+    /// Write the table to a file.
+    Export,
+    /// Give the terminal to the shell.
+    Suspend,
+    /// Change something, with --admin.
+    Act(Intent),
     /// Go down into the row.
     Enter,
     /// Curves cover more time.
@@ -90,6 +108,12 @@ bindings! {
     "/" A::Filter, "only rows with these letters" [Char('/'), NONE];
     "s" A::Sort, "the next order" [Char('s'), NONE];
     "r" A::Reverse, "reverse the order" [Char('r'), NONE];
+    ":" A::Palette, "type a command, Tab completes" [Char(':'), NONE];
+    "e" A::Expand, "the table alone, and back" [Char('e'), NONE];
+    "c" A::Columns, "choose columns" [Char('c'), NONE];
+    "t" A::Theme, "other colours" [Char('t'), NONE];
+    "y" A::Copy, "copy the row (masked)" [Char('y'), NONE];
+    "x" A::Export, "write the table to a CSV file here" [Char('x'), NONE];
     "p" A::Strict, "hide labels" [Char('p'), NONE];
     "+ -" A::Wider, "curves cover more, less time" [Char('+'), NONE];
     "" A::Narrower, "" [Char('-'), NONE];
@@ -99,6 +123,11 @@ bindings! {
     "PgDn, ctrl-d" A::PageDown, "ten down" [KeyCode::PageDown, NONE; Char('d'), CTRL];
     "g, Home" A::First, "first" [Char('g'), NONE; KeyCode::Home, NONE];
     "G, End" A::Last, "last" [Char('G'), NONE; KeyCode::End, NONE];
+    "ctrl-z" A::Suspend, "back to the shell; fg returns" [Char('z'), CTRL];
+    "d" A::Act(Intent::Drain), "--admin: drain the node, or undrain" [Char('d'), NONE];
+    "K" A::Act(Intent::Kick), "--admin: kick the member" [Char('K'), NONE];
+    "E" A::Act(Intent::End), "--admin: end the room" [Char('E'), NONE];
+    "T" A::Act(Intent::Trace), "--admin: trace the room's packets" [Char('T'), NONE];
 }
 
 /// What a key press means, if anything. Shift is part of the character that it makes.
@@ -126,6 +155,9 @@ mod tests {
         assert_eq!(key(KeyCode::Char('G'), KeyModifiers::SHIFT), Some(Action::Last));
         assert_eq!(key(KeyCode::Char('g'), NONE), Some(Action::First));
         assert_eq!(key(KeyCode::Char('c'), CTRL), Some(Action::Quit));
-        assert_eq!(key(KeyCode::Char('c'), NONE), None);
+        assert_eq!(key(KeyCode::Char('c'), NONE), Some(Action::Columns));
+        assert_eq!(key(KeyCode::Char('k'), NONE), Some(Action::Up));
+        assert_eq!(key(KeyCode::Char('K'), KeyModifiers::SHIFT), Some(Action::Act(Intent::Kick)));
+        assert_eq!(key(KeyCode::Char('w'), NONE), None);
     }
 }

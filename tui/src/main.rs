@@ -13,27 +13,26 @@ mod history;
 mod keymap;
 mod once;
 mod panes;
+mod screen;
 mod source;
 mod theme;
 mod ui;
 
-use std::io::IsTerminal;
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use config::Config;
 use crossterm::event::{self, Event, KeyEventKind};
-use ratatui::DefaultTerminal;
-use signal_hook::consts::{SIGHUP, SIGTERM};
-use signal_hook::iterator::Signals;
 
-use app::{App, Msg, Pane};
+use app::{App, Effect, Msg, Pane};
 use control::Asker;
+use screen::{Screen, Told};
 use source::Source;
 use theme::Theme;
 
@@ -66,6 +65,9 @@ struct Arguments {
     #[arg(long, default_value = "overview", value_name = "PANE",
           value_parser = clap::builder::PossibleValuesParser::new(Pane::ALL.map(Pane::name)))]
     pane: String,
+    /// Offer acts: drain, kick, end, trace. Each asks for a word; control decides and audits.
+    #[arg(long)]
+    admin: bool,
     /// Time between two looks, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
@@ -104,7 +106,7 @@ fn main() -> ExitCode {
     let result = if arguments.once {
         once::print(&mut source, interval, &arguments)
     } else if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        dashboard(source, interval, arguments.pane())
+        dashboard(source, interval, App::at(arguments.pane(), arguments.admin))
     } else {
         eprintln!("roomlane-top: this is no terminal; use --once, or --once --json");
         return ExitCode::from(EXIT_USAGE);
@@ -128,48 +130,14 @@ fn run_dirs(arguments: &Arguments) -> Result<Vec<PathBuf>, config::ConfigErrors>
     }
 }
 
-/// Gives the terminal back, however the dashboard ends.
-struct Screen(DefaultTerminal);
-
-impl Screen {
-    /// Also hooks panics, so that their message appears on an ordinary screen.
-    fn open() -> Result<Self> {
-        Ok(Screen(ratatui::try_init().context("the terminal cannot be prepared")?))
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _ = ratatui::try_restore();
-    }
-}
-
-/// Asks the dashboard to end, and ends it if it cannot: the library that reads keys does not come back
-/// from a terminal that was hung up.
-fn end_on_signals(ended: Arc<AtomicBool>) -> Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGHUP])?;
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            ended.store(true, Ordering::Relaxed);
-            std::thread::sleep(5 * LOOK);
-            // A dead terminal takes nothing back, and complaining to it would end in a panic.
-            let _ = ratatui::try_restore();
-            std::process::exit(1);
-        }
-    });
-    Ok(())
-}
-
-fn dashboard(mut source: Source, interval: Duration, pane: Pane) -> Result<()> {
-    let ended = Arc::new(AtomicBool::new(false));
-    end_on_signals(Arc::clone(&ended))?;
+fn dashboard(mut source: Source, interval: Duration, mut app: App) -> Result<()> {
+    let signals = Told::listen()?;
     let theme = Theme::of_environment();
     let asker = Asker::start(source.run_dir());
-    let mut app = App::at(pane);
     let mut screen = Screen::open()?;
     let mut due = Instant::now();
     let mut is_old = true;
-    while !app.quits() && !ended.load(Ordering::Relaxed) {
+    while !app.quits() && !signals.ends() {
         for message in asker.messages() {
             app.update(message);
             is_old = true;
@@ -180,26 +148,49 @@ fn dashboard(mut source: Source, interval: Duration, pane: Pane) -> Result<()> {
             due = Instant::now() + interval;
             is_old = true;
         }
+        if signals.suspends() {
+            screen.suspend()?;
+            is_old = true;
+        }
         if std::mem::take(&mut is_old) {
-            screen.0.draw(|frame| ui::draw(frame, &app, &theme))?;
+            let theme = theme.turned(app.theme_turns);
+            screen.draw(|frame| ui::draw(frame, &app, &theme))?;
         }
         // Every event that waits is taken before the next drawing: pasting must not draw per key.
         let mut patience = due.saturating_duration_since(Instant::now()).min(LOOK);
         while event::poll(patience)? {
             patience = Duration::ZERO;
             is_old = true;
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    let wanted = app.wants();
-                    app.update(Msg::Key(key));
-                    if app.wants() != wanted {
-                        // A pane that needs more of control has it at once.
-                        asker.look(app.wants());
-                    }
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+            {
+                let wanted = app.wants();
+                app.update(Msg::Key(key));
+                if app.wants() != wanted {
+                    // A pane that needs more of control has it at once.
+                    asker.look(app.wants());
                 }
-                _ => {}
+            }
+        }
+        for effect in app.take_effects() {
+            is_old = true;
+            match effect {
+                Effect::Act(request) => asker.act(request),
+                Effect::Suspend => screen.suspend()?,
+                Effect::Copy(text) => app.update(Msg::Said(screen::copy(&text)?)),
+                Effect::Export(name, text) => app.update(Msg::Said(export(&name, &text))),
             }
         }
     }
     Ok(())
+}
+
+/// Makes a file that nobody else can read.
+fn export(name: &str, text: &str) -> String {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(name);
+    match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => format!("written: {name}"),
+        Err(error) => format!("{name}: {error}"),
+    }
 }

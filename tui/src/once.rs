@@ -18,7 +18,7 @@ use crate::ui;
 
 /// Looks twice, because rates need two looks, and prints.
 pub fn print(source: &mut Source, interval: Duration, arguments: &Arguments) -> Result<()> {
-    let mut app = App::at(arguments.pane());
+    let mut app = App::at(arguments.pane(), false);
     let mut line = Line::new(source.run_dir());
     for pause in [Duration::ZERO, interval] {
         std::thread::sleep(pause);

@@ -3,10 +3,23 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border;
 
+/// Which colours there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    /// Blue and orange of 256, told apart by everybody.
+    Okabe,
+    /// The terminal's own sixteen.
+    Sixteen,
+    /// None.
+    Mono,
+}
+
 /// How things look on this terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
-    colour: bool,
+    scheme: Scheme,
+    /// Nobody may turn colours on.
+    is_mono: bool,
     ascii: bool,
 }
 
@@ -14,38 +27,58 @@ impl Theme {
     /// By `NO_COLOR`, `TERM` and `ROOMLANE_ASCII`.
     pub fn of_environment() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Theme { colour: !set("NO_COLOR") && !dumb, ascii: set("ROOMLANE_ASCII") }
+        let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+        let is_mono = set("NO_COLOR") || term == "dumb";
+        let scheme = match (is_mono, term.contains("256") || set("COLORTERM")) {
+            (true, _) => Scheme::Mono,
+            (false, true) => Scheme::Okabe,
+            (false, false) => Scheme::Sixteen,
+        };
+        Theme { scheme, is_mono, ascii: set("ROOMLANE_ASCII") }
     }
 
     /// For text: no colours, and no signs beyond ASCII where asked.
     pub fn plain(ascii: bool) -> Self {
-        Theme { colour: false, ascii }
+        Theme { scheme: Scheme::Mono, is_mono: true, ascii }
     }
 
-    fn style(self, colour: Color, modifier: Modifier) -> Style {
+    /// After so many changes of colours. Where colours are unwanted there are none to change.
+    pub fn turned(self, turns: usize) -> Self {
+        const ALL: [Scheme; 3] = [Scheme::Okabe, Scheme::Sixteen, Scheme::Mono];
+        let at = ALL.iter().position(|scheme| *scheme == self.scheme).unwrap_or(0);
+        match self.is_mono {
+            true => self,
+            false => Theme { scheme: ALL[(at + turns) % ALL.len()], ..self },
+        }
+    }
+
+    fn style(self, okabe: Color, sixteen: Color, modifier: Modifier) -> Style {
         let style = Style::new().add_modifier(modifier);
-        if self.colour { style.fg(colour) } else { style }
+        match self.scheme {
+            Scheme::Okabe => style.fg(okabe),
+            Scheme::Sixteen => style.fg(sixteen),
+            Scheme::Mono => style,
+        }
     }
 
     /// Names of columns and boxes.
     pub fn title(self) -> Style {
-        self.style(Color::LightBlue, Modifier::BOLD)
+        self.style(Color::Indexed(74), Color::LightBlue, Modifier::BOLD)
     }
 
     /// All is well.
     pub fn good(self) -> Style {
-        self.style(Color::LightBlue, Modifier::empty())
+        self.style(Color::Indexed(74), Color::LightBlue, Modifier::empty())
     }
 
     /// Look here.
     pub fn bad(self) -> Style {
-        self.style(Color::Indexed(208), Modifier::BOLD)
+        self.style(Color::Indexed(208), Color::LightYellow, Modifier::BOLD)
     }
 
     /// Old or unimportant.
     pub fn dim(self) -> Style {
-        self.style(Color::DarkGray, Modifier::DIM)
+        self.style(Color::Indexed(245), Color::DarkGray, Modifier::DIM)
     }
 
     /// In front of a state that is well.
@@ -97,6 +130,21 @@ impl Theme {
         match self.ascii {
             false => &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
             true => &['_', '.', ':', '-', '=', '+', '*', '#'],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_go_round_and_where_they_are_unwanted_there_are_none() {
+        let theme = Theme { scheme: Scheme::Sixteen, is_mono: false, ascii: false };
+        let turned = [1, 2, 3].map(|turns| theme.turned(turns).scheme);
+        assert_eq!(turned, [Scheme::Mono, Scheme::Okabe, Scheme::Sixteen]);
+        for turns in 0..4 {
+            assert_eq!(Theme::plain(false).turned(turns).bad().fg, None);
         }
     }
 }

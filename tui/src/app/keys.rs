@@ -3,41 +3,92 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proto::RoomNo;
 
+use super::effects::{Effect, Intent};
 use super::{App, Level, Mode, Pane, TYPED_MAX};
 use crate::history::WINDOWS;
 use crate::keymap::{Action, action};
-use crate::panes::Table;
+use crate::panes::{self, Table};
 
 /// Rows that a page key moves by.
 const PAGE: usize = 10;
 
+/// What can be typed behind `:`, besides the names of panes.
+pub const COMMANDS: [&str; 15] = [
+    "room ",
+    "sort ",
+    "filter ",
+    "export csv",
+    "export json",
+    "expand",
+    "columns",
+    "theme",
+    "freeze",
+    "help",
+    "drain",
+    "kick",
+    "end",
+    "trace",
+    "quit",
+];
+
 impl App {
     pub(super) fn press(&mut self, key: KeyEvent) {
-        match self.mode {
-            Mode::Filter => self.type_filter(key),
-            Mode::Watch | Mode::Help => {
-                if let Some(action) = action(key) {
-                    self.act(action);
-                }
+        self.said = None;
+        let is_interrupt =
+            key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+        if is_interrupt {
+            self.quits = true;
+            return;
+        }
+        match std::mem::take(&mut self.mode) {
+            Mode::Watch => self.act_on(key),
+            Mode::Help => {
+                self.mode = Mode::Help;
+                self.act_on(key);
             }
+            Mode::Filter => self.type_filter(key),
+            Mode::Columns(at) => self.choose_column(key, at),
+            Mode::Palette(mut typed) => match edit(&mut typed, key) {
+                Edited::Still => self.mode = Mode::Palette(typed),
+                Edited::Left => {}
+                Edited::Done => self.command(&typed),
+                Edited::Completed => self.mode = Mode::Palette(completed(&typed)),
+            },
+            Mode::Confirm(mut pending) => match edit(&mut pending.typed, key) {
+                Edited::Still | Edited::Completed => self.mode = Mode::Confirm(pending),
+                Edited::Left => self.say("not done".to_owned()),
+                Edited::Done => self.confirm(pending),
+            },
+        }
+    }
+
+    fn act_on(&mut self, key: KeyEvent) {
+        if let Some(action) = action(key) {
+            self.act(action);
         }
     }
 
     fn act(&mut self, action: Action) {
+        let in_help = self.mode == Mode::Help;
         match action {
             Action::Quit => self.quits = true,
-            Action::Help if self.mode == Mode::Help => self.mode = Mode::Watch,
+            Action::Help | Action::Back if in_help => self.mode = Mode::Watch,
             Action::Help => (self.mode, self.help_from) = (Mode::Help, 0),
-            Action::Up if self.mode == Mode::Help => {
-                self.help_from = self.help_from.saturating_sub(1);
-            }
-            Action::Down if self.mode == Mode::Help => self.help_from += 1,
-            Action::Back if self.mode == Mode::Help => self.mode = Mode::Watch,
+            Action::Up if in_help => self.help_from = self.help_from.saturating_sub(1),
+            Action::Down if in_help => self.help_from += 1,
             Action::Back => self.back(),
             Action::Enter => self.enter(),
             Action::Freeze => self.frozen = !self.frozen,
             Action::Filter => self.mode = Mode::Filter,
+            Action::Palette => self.mode = Mode::Palette(String::new()),
+            Action::Columns => self.mode = Mode::Columns(0),
+            Action::Expand => self.expanded = !self.expanded,
+            Action::Theme => self.theme_turns += 1,
+            Action::Copy => self.copy(),
+            Action::Export => self.export(false),
+            Action::Suspend => self.effects.push(Effect::Suspend),
             Action::Sort => self.sort(),
+            Action::Act(intent) => self.intend(intent),
             Action::Reverse => {
                 self.reverse = !self.reverse;
                 self.arrange();
@@ -62,13 +113,45 @@ impl App {
         }
     }
 
+    /// What was typed behind `:`.
+    fn command(&mut self, typed: &str) {
+        let (word, rest) = typed.trim().split_once(' ').unwrap_or((typed.trim(), ""));
+        let rest = rest.trim();
+        if let Some(pane) = Pane::ALL.into_iter().find(|pane| pane.name() == word) {
+            return self.show(pane);
+        }
+        match (word, rest) {
+            ("", _) => {}
+            ("room", name) => self.go_to_room(name),
+            ("sort", order) => self.sort_by(order),
+            ("filter", text) => {
+                self.filter = text.to_owned();
+                self.arrange();
+            }
+            ("export", kind) => self.export(kind == "json"),
+            ("expand", _) => self.act(Action::Expand),
+            ("columns", _) => self.act(Action::Columns),
+            ("theme", _) => self.act(Action::Theme),
+            ("freeze", _) => self.act(Action::Freeze),
+            ("help", _) => self.act(Action::Help),
+            ("drain", _) => self.intend(Intent::Drain),
+            ("kick", _) => self.intend(Intent::Kick),
+            ("end", _) => self.intend(Intent::End),
+            ("trace", _) => self.intend(Intent::Trace),
+            ("quit" | "q", _) => self.quits = true,
+            #[cfg(debug_assertions)]
+            ("panic", _) => panic!("asked to"),
+            _ => self.say(format!("no such command: {}", crate::grid::plain(word))),
+        }
+    }
+
     /// Another pane, from its top.
     fn show(&mut self, pane: Pane) {
         self.pane = pane;
         self.go_to(Level::Rooms);
     }
 
-    fn go_to(&mut self, level: Level) {
+    pub(super) fn go_to(&mut self, level: Level) {
         self.level = level;
         self.filter.clear();
         self.reverse = false;
@@ -120,25 +203,76 @@ impl App {
         }
     }
 
+    fn sort_by(&mut self, name: &str) {
+        let table = self.table();
+        match table.orders().iter().position(|order| *order == name) {
+            Some(order) => {
+                self.orders.insert(table, order);
+                self.arrange();
+            }
+            None => self.say(format!("orders here: {}", table.orders().join(", "))),
+        }
+    }
+
     fn type_filter(&mut self, key: KeyEvent) {
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        match key.code {
-            KeyCode::Char('c') if control => self.quits = true,
-            KeyCode::Enter => self.mode = Mode::Watch,
-            KeyCode::Esc => {
-                self.filter.clear();
-                self.mode = Mode::Watch;
-            }
-            KeyCode::Backspace => {
-                self.filter.pop();
-            }
-            KeyCode::Char(c) if !control && self.filter.chars().count() < TYPED_MAX => {
-                self.filter.push(c);
-            }
-            _ => {}
+        match edit(&mut self.filter, key) {
+            Edited::Still | Edited::Completed => self.mode = Mode::Filter,
+            Edited::Left => self.filter.clear(),
+            Edited::Done => {}
         }
         self.selected = None;
         self.cursor = 0;
         self.arrange();
     }
+
+    /// A list of the table's columns: up and down, Enter or blank shows or hides one.
+    fn choose_column(&mut self, key: KeyEvent, at: usize) {
+        let count = panes::columns(self.table()).len();
+        let at = match key.code {
+            KeyCode::Down | KeyCode::Char('j') => (at + 1).min(count - 1),
+            KeyCode::Up | KeyCode::Char('k') => at.saturating_sub(1),
+            KeyCode::Enter | KeyCode::Char(' ') => {
+                *self.hidden.entry(self.table()).or_default() ^= 1 << at;
+                at
+            }
+            KeyCode::Esc | KeyCode::Char('c' | 'q') => return,
+            _ => at,
+        };
+        self.mode = Mode::Columns(at);
+    }
+}
+
+/// What a key did to a line that is typed.
+enum Edited {
+    Still,
+    Left,
+    Done,
+    Completed,
+}
+
+fn edit(text: &mut String, key: KeyEvent) -> Edited {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Enter => return Edited::Done,
+        KeyCode::Esc => return Edited::Left,
+        KeyCode::Tab => return Edited::Completed,
+        KeyCode::Backspace => {
+            text.pop();
+        }
+        KeyCode::Char(c) if !control && !c.is_control() && text.chars().count() < TYPED_MAX => {
+            text.push(c);
+        }
+        _ => {}
+    }
+    Edited::Still
+}
+
+/// What may be meant by the beginning of a command.
+pub fn meant(typed: &str) -> Vec<&'static str> {
+    let all = Pane::ALL.map(Pane::name).into_iter().chain(COMMANDS);
+    all.filter(|command| command.starts_with(typed)).collect()
+}
+
+fn completed(typed: &str) -> String {
+    meant(typed).first().map_or_else(|| typed.to_owned(), |command| (*command).to_owned())
 }

@@ -1,5 +1,6 @@
 //! What the dashboard knows and wants: changed by messages alone, drawn by `ui`.
 
+mod effects;
 mod keys;
 mod lists;
 mod watch;
@@ -18,6 +19,8 @@ use crate::history::{History, WINDOWS};
 use crate::panes::Table;
 use crate::source::Seen;
 
+pub use effects::{Effect, Intent, Pending};
+pub use keys::meant;
 pub use lists::Share;
 pub use watch::Change;
 
@@ -33,6 +36,8 @@ pub enum Msg {
     Seen(Box<Seen>),
     /// The control daemon was asked.
     Control(Box<Control>),
+    /// How an effect went.
+    Said(String),
     /// A key was pressed.
     Key(KeyEvent),
 }
@@ -47,6 +52,12 @@ pub enum Mode {
     Help,
     /// A filter is typed.
     Filter,
+    /// A command is typed.
+    Palette(String),
+    /// Columns are chosen; the one under the cursor.
+    Columns(usize),
+    /// An act waits for its word.
+    Confirm(Pending),
 }
 
 /// What fills the screen below the head.
@@ -148,12 +159,22 @@ pub struct App {
     pub reverse: bool,
     /// The row that keys are about.
     pub cursor: usize,
+    /// Acts are offered.
+    pub admin: bool,
+    /// The table alone, without curves and other tables.
+    pub expanded: bool,
+    /// How often the colours were changed.
+    pub theme_turns: usize,
+    /// Told in the last line until the next key.
+    pub said: Option<String>,
     /// First line of the help that is shown.
     pub help_from: usize,
     /// Rooms that pass the filter, in their order.
     pub rooms: Vec<RoomView>,
     /// Sessions of the room one is in, likewise.
     pub sessions: Vec<SessionView>,
+    effects: Vec<Effect>,
+    hidden: HashMap<Table, u32>,
     orders: HashMap<Table, usize>,
     window: usize,
     /// The room or session under the cursor: rows move, it stays.
@@ -170,8 +191,8 @@ pub struct App {
 
 impl App {
     /// A dashboard that shows `pane` first.
-    pub fn at(pane: Pane) -> App {
-        App { pane, ..App::default() }
+    pub fn at(pane: Pane, admin: bool) -> App {
+        App { pane, admin, ..App::default() }
     }
 
     /// Whether the user wants to leave.
@@ -195,6 +216,7 @@ impl App {
             Msg::Seen(_) | Msg::Control(_) if self.frozen => {}
             Msg::Seen(seen) => self.take(*seen),
             Msg::Control(control) => self.heard(*control),
+            Msg::Said(text) => self.say(text),
             Msg::Key(key) => self.press(key),
         }
     }
@@ -235,6 +257,11 @@ impl App {
     /// The order of a table: an index of [`Table::orders`].
     pub fn order(&self, table: Table) -> usize {
         self.orders.get(&table).copied().unwrap_or_default()
+    }
+
+    /// Columns of a table that nobody wants: a bit for each.
+    pub fn hidden(&self, table: Table) -> u32 {
+        self.hidden.get(&table).copied().unwrap_or_default()
     }
 
     /// The rows of the table that keys are about.

@@ -275,3 +275,93 @@ fn what_changed_is_remembered_with_its_time() {
     assert_eq!(told, [("alarm", down), ("ended", format!("after 2 s: {down}").as_str())]);
     assert_eq!(app.changes[0].unix_ms, 1_790_000_101_000);
 }
+
+#[test]
+fn without_admin_nothing_can_be_asked_for_and_that_is_said() {
+    let mut app = watching();
+    for key in ["d", "3K", "3E", "3T", ":drain\n", "3\n:kick\n", "3:end\n"] {
+        press(&mut app, key);
+        assert_eq!(app.said.as_deref(), Some("read-only: start with --admin to act"), "{key}");
+        assert_eq!((app.mode.clone(), app.take_effects()), (Mode::Watch, vec![]));
+    }
+}
+
+#[test]
+fn an_act_needs_the_masked_id_to_be_typed() {
+    let mut app = watching();
+    app.admin = true;
+    press(&mut app, "3\njK");
+    let Mode::Confirm(pending) = &app.mode else { panic!("{:?}", app.mode) };
+    assert_eq!(pending.word, "al***e");
+    press(&mut app, "b***b\n");
+    assert_eq!((app.take_effects(), app.said.is_some()), (vec![], true));
+    press(&mut app, "Kal***e\x1b");
+    assert_eq!((app.take_effects(), app.mode.clone()), (vec![], Mode::Watch));
+    press(&mut app, "Kal***e\n");
+    let kick = json!({"act": "session.kick", "session": "s0-1-1"});
+    assert_eq!(app.take_effects(), [Effect::Act(kick)]);
+    press(&mut app, "Er:91bc\n");
+    let end = json!({"act": "room.end", "sdkappid": 1_400_000_001u32, "room": "2",
+                     "room_type": "internal"});
+    assert_eq!(app.take_effects(), [Effect::Act(end)], "the room one is in");
+    press(&mut app, "dedge-1\n");
+    assert_eq!(app.take_effects(), [Effect::Act(json!({"act": "drain"}))]);
+    press(&mut app, "p3\nK");
+    let Mode::Confirm(pending) = &app.mode else { panic!("{:?}", app.mode) };
+    assert_eq!(pending.word, "s0-2-1", "where labels are hidden, ids are typed");
+}
+
+#[test]
+fn the_target_of_an_act_is_the_one_that_was_chosen_even_if_rows_move() {
+    let mut app = watching();
+    app.admin = true;
+    press(&mut app, "3E");
+    let mut look = seen(102);
+    look.snapshot.rooms[0].row.rx_packets += 1_000_000;
+    app.update(Msg::Seen(Box::new(look)));
+    press(&mut app, "r:91bc\n");
+    let [Effect::Act(request)] = &app.take_effects()[..] else { panic!() };
+    assert_eq!(request["room"], "2");
+}
+
+#[test]
+fn commands_do_what_keys_do_and_tab_completes_them() {
+    let mut app = watching();
+    press(&mut app, ":drops\n");
+    assert_eq!(app.pane, Pane::Drops);
+    press(&mut app, ":room r:7f3a\n");
+    assert_eq!(app.level, Level::Room(proto::RoomNo(1)));
+    press(&mut app, ":room nobody\n");
+    assert_eq!(app.said.as_deref(), Some("no room nobody"));
+    press(&mut app, ":lat");
+    app.update(Msg::Key(KeyCode::Tab.into()));
+    press(&mut app, "\n");
+    assert_eq!(app.pane, Pane::Latency);
+    press(&mut app, ":rooms\n:sort age\n");
+    assert_eq!(app.order(Table::Rooms), 2);
+    press(&mut app, ":sort nonsense\n");
+    assert_eq!(app.said.as_deref(), Some("orders here: traffic, sessions, age, label"));
+    press(&mut app, ":what\x1b\x1b:what\n");
+    assert_eq!(app.said.as_deref(), Some("no such command: what"));
+    press(&mut app, ":quit\n");
+    assert!(app.quits());
+}
+
+#[test]
+fn what_is_exported_and_copied_is_what_is_seen() {
+    let mut app = watching();
+    press(&mut app, "3x");
+    let [Effect::Export(name, text)] = &app.take_effects()[..] else { panic!() };
+    assert_eq!(name, "roomlane-rooms-1790000101.csv");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "label,room,app,sessions,pub,subs,in/s,out/s,cost,age");
+    assert_eq!(lines[1], "r:91bc,2,1400000001,3,2,6,6000,12.0k,98%,99s");
+    press(&mut app, "p:export json\n");
+    let [Effect::Export(name, text)] = &app.take_effects()[..] else { panic!() };
+    assert!(name.ends_with(".json") && text.contains("***") && !text.contains("91bc"), "{text}");
+    press(&mut app, "y");
+    assert_eq!(
+        app.take_effects(),
+        [Effect::Copy("*** 2 1400000001 3 2 6 6000 12.0k 98% 99s".to_owned())]
+    );
+}

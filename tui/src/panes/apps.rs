@@ -4,7 +4,7 @@ use crate::app::{App, Share};
 use crate::grid::{Column, Grid, Row, Tone, number, short, word};
 use crate::theme::Theme;
 
-const COLUMNS: [Column; 8] = [
+pub(super) const COLUMNS: [Column; 8] = [
     number("app", 10, 0),
     word("state", 9, 2),
     number("full", 5, 0),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::grid::{Column, Grid, Row, Tone, rest, word};
 
-const COLUMNS: [Column; 3] =
+pub(super) const COLUMNS: [Column; 3] =
     [word("key", 28, 0), rest("in force", 18, 0), word("the file says", 30, 1)];
 
 pub fn grid(app: &App) -> Grid {

@@ -7,7 +7,7 @@ use crate::grid::{Column, Grid, Row, Tone, age, number, rest, short, word};
 use crate::history::curve;
 use crate::theme::Theme;
 
-const COLUMNS: [Column; 6] = [
+pub(super) const COLUMNS: [Column; 6] = [
     word("reason", 17, 0),
     number("per s", 6, 0),
     number("since", 5, 0),

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::app::App;
 use crate::grid::{Column, Grid, Row, Tone, age, rest, word};
 
-const COLUMNS: [Column; 3] = [word("UTC", 8, 0), word("kind", 8, 1), rest("what", 47, 0)];
+pub(super) const COLUMNS: [Column; 3] =
+    [word("UTC", 8, 0), word("kind", 8, 1), rest("what", 47, 0)];
 /// Tokens that end within so many seconds are told.
 const ENDING_S: u64 = 300;
 

@@ -8,7 +8,7 @@ use crate::grid::{Column, Grid, Row, Tone, number, rest, short, word};
 use crate::history::{duration_text, quantile_us};
 use crate::theme::Theme;
 
-const COLUMNS: [Column; 4] =
+pub(super) const COLUMNS: [Column; 4] =
     [word("turns of", 12, 0), number("count", 12, 0), number("part", 6, 0), rest("", 24, 0)];
 /// Longest bar.
 const BAR: usize = 40;

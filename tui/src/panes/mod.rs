@@ -11,7 +11,7 @@ pub mod session;
 mod workers;
 
 use crate::app::App;
-use crate::grid::Grid;
+use crate::grid::{Column, Grid};
 use crate::theme::Theme;
 
 /// A table.
@@ -51,6 +51,38 @@ impl Table {
             Table::Apps => &["use", "traffic", "app"],
             Table::Session | Table::Latency | Table::Ports | Table::Config => &[],
         }
+    }
+
+    /// Its word in the names of exported files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Workers => "workers",
+            Table::Rooms => "rooms",
+            Table::Sessions => "sessions",
+            Table::Session => "session",
+            Table::Drops => "drops",
+            Table::Latency => "latency",
+            Table::Ports => "ports",
+            Table::Events => "events",
+            Table::Apps => "apps",
+            Table::Config => "config",
+        }
+    }
+}
+
+/// The columns of a table.
+pub fn columns(table: Table) -> &'static [Column] {
+    match table {
+        Table::Workers => &workers::COLUMNS,
+        Table::Rooms => &rooms::COLUMNS,
+        Table::Sessions => &session::COLUMNS,
+        Table::Session => &session::DETAILS,
+        Table::Drops => &drops::COLUMNS,
+        Table::Latency => &latency::COLUMNS,
+        Table::Ports => &ports::COLUMNS,
+        Table::Events => &events::COLUMNS,
+        Table::Apps => &apps::COLUMNS,
+        Table::Config => &config::COLUMNS,
     }
 }
 

@@ -5,7 +5,7 @@ use proto::DropReason;
 use crate::app::App;
 use crate::grid::{Column, Grid, Row, Tone, number, rest, short};
 
-const COLUMNS: [Column; 8] = [
+pub(super) const COLUMNS: [Column; 8] = [
     number("worker", 6, 0),
     number("in", 12, 0),
     number("out", 12, 0),

@@ -3,13 +3,13 @@
 use crate::app::App;
 use crate::grid::{Column, Grid, Row, age, number, short, word};
 
-const COLUMNS: [Column; 10] = [
+pub(super) const COLUMNS: [Column; 10] = [
     word("label", 16, 0),
     number("room", 17, 4),
     number("app", 10, 5),
     number("sessions", 8, 0),
     number("pub", 3, 1),
-    number("subs", 5, 2),
+    number("subs", 4, 2),
     number("in/s", 6, 0),
     number("out/s", 6, 0),
     number("cost", 4, 0),

@@ -14,7 +14,7 @@ const SILENT_S: u64 = 5;
 /// Part of its packets that a publisher may lose before it is said.
 const LOSS_MAX: f64 = 0.05;
 
-const COLUMNS: [Column; 10] = [
+pub(super) const COLUMNS: [Column; 10] = [
     word("label", 16, 0),
     word("session", 10, 4),
     rest("what is the matter", 24, 0),
@@ -110,7 +110,7 @@ fn loss(row: &SessionRow) -> f64 {
     }
 }
 
-const DETAILS: [Column; 2] = [word("of the session", 14, 0), rest("", 30, 0)];
+pub(super) const DETAILS: [Column; 2] = [word("of the session", 14, 0), rest("", 30, 0)];
 
 pub fn details(app: &App, theme: &Theme) -> Grid {
     let (Some(session), Some(seen)) = (app.session_at_cursor(), &app.seen) else {

@@ -5,7 +5,7 @@ use crate::grid::{Column, Grid, Row, Tone, number, short, word};
 use crate::history::{duration_text, quantile_us};
 use crate::theme::Theme;
 
-const COLUMNS: [Column; 12] = [
+pub(super) const COLUMNS: [Column; 12] = [
     number("worker", 6, 0),
     number("core", 4, 2),
     word("state", 10, 0),

@@ -2,6 +2,7 @@
 
 mod head;
 mod help;
+mod over;
 mod table;
 
 use ratatui::Frame;
@@ -32,7 +33,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let curves = if area.height >= HEIGHT_CURVES { head::CURVES } else { 0 };
+    let has_curves = area.height >= HEIGHT_CURVES && !app.expanded;
+    let curves = if has_curves { head::CURVES } else { 0 };
     let [head, curve, rest, foot] = Layout::vertical([
         Constraint::Length(head::height(app, area.height)),
         Constraint::Length(curves),
@@ -45,12 +47,15 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
         head::curves(frame, curve, app, theme);
     }
     match app.pane {
-        Pane::Overview => draw_overview(frame, rest, app, theme),
+        Pane::Overview if !app.expanded => draw_overview(frame, rest, app, theme),
         _ => table::draw(frame, rest, app, theme, app.table()),
     }
     draw_foot(frame, foot, app, theme);
-    if app.mode == Mode::Help {
-        help::draw(frame, area, app, theme);
+    match &app.mode {
+        Mode::Help => help::draw(frame, area, app, theme),
+        Mode::Columns(at) => over::columns(frame, area, app, theme, *at),
+        Mode::Confirm(pending) => over::confirm(frame, area, pending, theme),
+        Mode::Watch | Mode::Filter | Mode::Palette(_) => {}
     }
 }
 
@@ -77,10 +82,21 @@ fn draw_overview(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
 }
 
 fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
-    let line = match app.mode {
-        Mode::Filter => Line::styled(format!("/{}", app.filter), theme.bad()),
+    let line = match (&app.mode, &app.said) {
+        (Mode::Filter, _) => Line::styled(format!("/{}", app.filter), theme.bad()),
+        (Mode::Palette(typed), _) => {
+            let meant = crate::app::meant(typed).join("  ");
+            Line::styled(format!(":{typed}  {meant}"), theme.bad())
+        }
+        (_, Some(said)) => Line::styled(crate::grid::plain(said), theme.bad()),
         _ if app.frozen => Line::styled("FROZEN: f goes on  q quit  ? help", theme.bad()),
-        _ => Line::styled("q quit  ? help  1-9 panes  Enter down  / filter  s sort", theme.dim()),
+        _ if app.admin => {
+            let keys = "ADMIN: d drain K kick E end T trace  q quit ? help 1-9 panes";
+            Line::styled(keys, theme.bad())
+        }
+        _ => {
+            Line::styled("read-only  q quit  ? help  1-9 panes  Enter down  : command", theme.dim())
+        }
     };
     frame.render_widget(line, area);
 }

@@ -28,7 +28,7 @@ pub(super) fn draw(
     let from = cursor.map_or(0, |at| at.saturating_sub(lines / 2).min(count.saturating_sub(lines)));
     // Borders, the cursor's sign and the blank behind it.
     let width = area.width.saturating_sub(4);
-    let keep = kept(grid.columns, 0, width);
+    let keep = kept(grid.columns, app.hidden(which), width);
     let rows = grid.rows.iter().enumerate().skip(from).take(lines).map(|(index, row)| {
         let is_at = cursor == Some(index);
         let style = match (app.is_stale(), row.tone) {

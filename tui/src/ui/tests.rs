@@ -210,6 +210,34 @@ fn data_for_programs_is_what_the_frame_shows() {
 }
 
 #[test]
+fn columns_are_hidden_and_shown_and_a_table_fills_the_screen() {
+    let mut app = watching();
+    press(&mut app, "3c");
+    assert!(text(&app, 80, 24).contains(" ▸ [x] label"));
+    press(&mut app, "j\n\x1b");
+    let shown = text(&app, 80, 24);
+    assert!(!shown.contains(" room ") && shown.contains("cost"), "{shown}");
+    press(&mut app, "cj\n\x1b");
+    assert!(text(&app, 80, 24).contains(" room "));
+    press(&mut app, "1e");
+    let shown = text(&app, 80, 24);
+    assert!(!shown.contains("cores") && !shown.contains("Workers"), "{shown}");
+}
+
+#[test]
+fn an_act_is_asked_for_over_the_screen_and_its_outcome_told_below() {
+    let mut app = watching();
+    assert!(text(&app, 60, 15).contains("read-only"));
+    app.admin = true;
+    assert!(text(&app, 60, 15).contains("ADMIN: d drain K kick E end T trace  q quit ? help"));
+    press(&mut app, "3Er:9");
+    insta::assert_snapshot!(text(&app, 60, 15));
+    press(&mut app, "\x1b");
+    app.update(Msg::Said("refused: room.end: \u{1b}[2J needs group".to_owned()));
+    assert!(text(&app, 60, 15).contains("refused: room.end: ?[2J needs group"));
+}
+
+#[test]
 fn the_handbook_has_every_key_with_what_it_does() {
     let handbook = include_str!("../../../docs/dashboard.md");
     for binding in BINDINGS.iter().filter(|binding| !binding.keys.is_empty()) {

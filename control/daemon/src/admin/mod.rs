@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto::trace::TRACE_PACKETS_MAX;
-use proto::{SdkAppId, SessionId};
+use proto::{RoomNo, SdkAppId, SessionId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use token::{RoomId, UserId};
@@ -83,6 +83,8 @@ enum RoomType {
     #[default]
     String,
     Number,
+    /// The room's own number, as the stats region has it: consoles know no names.
+    Internal,
 }
 
 impl Act {
@@ -116,8 +118,8 @@ impl Act {
             Act::EndRoom { sdkappid, room, room_type }
             | Act::StartTrace { sdkappid, room, room_type, .. } => About {
                 app: Some(*sdkappid),
-                room: room_key(*sdkappid, room, *room_type)
-                    .map_or_else(|_| mask::identity(room), |key| mask::room(&key.room)),
+                room: room_id(room, *room_type)
+                    .map_or_else(|_| mask::identity(room), |room| mask::room(&room)),
                 ..About::default()
             },
             _ => About::default(),
@@ -136,9 +138,13 @@ impl Act {
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
-            Act::EndRoom { sdkappid, room, .. } | Act::StartTrace { sdkappid, room, .. } => {
-                format!("{sdkappid}/{}", mask::identity(room))
-            }
+            Act::EndRoom { sdkappid, room, room_type }
+            | Act::StartTrace { sdkappid, room, room_type, .. } => match room_type {
+                RoomType::Internal => {
+                    format!("{sdkappid}/no {}", room.parse::<u64>().unwrap_or_default())
+                }
+                _ => format!("{sdkappid}/{}", mask::identity(room)),
+            },
         }
     }
 }
@@ -333,7 +339,7 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
     match act {
         Act::Status {} => Ok(status(hub)),
         Act::Why { sdkappid, room, room_type, from, to } => {
-            let key = room_key(*sdkappid, room, *room_type)?;
+            let key = room_key(hub, *sdkappid, room, *room_type)?;
             let user = |id: &str| match UserId::new(id) {
                 Ok(user) => Ok(user),
                 Err(_) => refused("user_invalid", "not a legal user id"),
@@ -345,7 +351,7 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             if !(1..=TRACE_PACKETS_MAX).contains(count) {
                 return refused("malformed", "a trace has 1 to 1000 packets");
             }
-            match hub.trace(&room_key(*sdkappid, room, *room_type)?, *count, *drop_only) {
+            match hub.trace(&room_key(hub, *sdkappid, room, *room_type)?, *count, *drop_only) {
                 true => Ok(json!({ "count": count })),
                 false => refused("not_found", "no such room"),
             }
@@ -373,7 +379,7 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             }
         }
         Act::EndRoom { sdkappid, room, room_type } => {
-            match hub.end_room(&room_key(*sdkappid, room, *room_type)?) {
+            match hub.end_room(&room_key(hub, *sdkappid, room, *room_type)?) {
                 Some(closing) => finish(closing).await,
                 None => refused("not_found", "no such room"),
             }
@@ -388,15 +394,25 @@ fn session_id(text: &str) -> Result<SessionId, Refused> {
     }
 }
 
-fn room_key(sdkappid: u32, room: &str, room_type: RoomType) -> Result<RoomKey, Refused> {
+fn room_key(hub: &Hub, app: u32, room: &str, room_type: RoomType) -> Result<RoomKey, Refused> {
+    if let RoomType::Internal = room_type {
+        let key = room.parse().ok().and_then(|no| hub.key_of(RoomNo(no)));
+        return match key.filter(|key| key.app == SdkAppId(app)) {
+            Some(key) => Ok(key),
+            None => refused("not_found", "no such room"),
+        };
+    }
+    Ok(RoomKey { app: SdkAppId(app), room: room_id(room, room_type)? })
+}
+
+/// The room that a name means; an internal number names none.
+fn room_id(room: &str, room_type: RoomType) -> Result<RoomId, Refused> {
     let id = match room_type {
         RoomType::String => RoomId::text(room),
         RoomType::Number => RoomId::number(room.parse().unwrap_or(0)),
+        RoomType::Internal => return refused("room_invalid", "a number of our own"),
     };
-    match id {
-        Ok(room) => Ok(RoomKey { app: SdkAppId(sdkappid), room }),
-        Err(_) => refused("room_invalid", "not a legal room"),
-    }
+    id.or_else(|_| refused("room_invalid", "not a legal room"))
 }
 
 async fn finish(closing: Closing) -> Result<Value, Refused> {

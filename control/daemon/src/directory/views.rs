@@ -75,6 +75,11 @@ impl Directory {
         self.sessions.iter().filter_map(owner).collect()
     }
 
+    /// The room that has this number.
+    pub fn key_of(&self, no: RoomNo) -> Option<RoomKey> {
+        Some(self.rooms.get(&no)?.key.clone())
+    }
+
     /// A room's number, and the shards that have sessions of it.
     pub fn shards_of(&self, key: &RoomKey) -> Option<(RoomNo, Vec<ShardId>)> {
         let room = self.rooms.get(self.names.get(key)?)?;

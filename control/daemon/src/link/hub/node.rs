@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use proto::{Quota, SdkAppId};
+use proto::{Quota, RoomNo, SdkAppId};
 
 use super::{Closing, Hub};
-use crate::directory::Orders;
+use crate::directory::{Orders, RoomKey};
 
 impl Hub {
     /// These are the apps from now on. Calls of an app that is gone go on until their grants end.
@@ -19,6 +19,11 @@ impl Hub {
     /// Rooms and sessions by app.
     pub fn uses(&self) -> HashMap<SdkAppId, (usize, usize)> {
         self.lock().directory.uses()
+    }
+
+    /// The room that has this number.
+    pub fn key_of(&self, room: RoomNo) -> Option<RoomKey> {
+        self.lock().directory.key_of(room)
     }
 
     /// Refuses new sessions while on.
