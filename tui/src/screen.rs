@@ -67,14 +67,16 @@ impl Told {
                 match signal {
                     SIGTSTP => suspends.store(true, Ordering::Relaxed),
                     SIGCONT => {}
-                    _ => break,
+                    signal => {
+                        ends.store(true, Ordering::Relaxed);
+                        std::thread::sleep(END);
+                        // A dead terminal takes nothing back, and complaining to it would end in a panic.
+                        let _ = ratatui::try_restore();
+                        // As if nobody had listened: this ends the process.
+                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    }
                 }
             }
-            ends.store(true, Ordering::Relaxed);
-            std::thread::sleep(END);
-            // A dead terminal takes nothing back, and complaining to it would end in a panic.
-            let _ = ratatui::try_restore();
-            std::process::exit(1);
         });
         Ok(told)
     }
