@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod alarms;
+mod dumps;
 mod files;
 mod live;
 mod memory;

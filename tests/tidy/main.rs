@@ -4,6 +4,7 @@
 //! Start reading at [`tree`]; then one module per subject.
 #![forbid(unsafe_code)]
 
+mod data;
 mod depend;
 mod docs;
 mod drops;
@@ -109,4 +110,9 @@ fn commands_in_documents_exist() {
 #[test]
 fn nothing_private_and_nothing_binary_is_kept() {
     clean(keep::files(&Tree::load()));
+}
+
+#[test]
+fn every_personal_field_is_on_the_page_of_data() {
+    clean(data::page(&Tree::load()));
 }

@@ -161,7 +161,7 @@ impl Daemon {
         let directory = Directory::new(settings, Box::new(SystemEntropy), unix_s);
         let hub = Arc::new(Hub::new(directory)?);
         let metrics = Arc::new(Metrics::new(run_dir.clone())?);
-        metrics.reloaded(true);
+        metrics.reloaded(Some(&crate::running::hash_of(config)));
         let notify = config.notify.as_ref();
         let notifier =
             notify.map(|to| Notifier::new(to, &config.node.name, &metrics)).transpose()?;

@@ -31,6 +31,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // No core dump of a process that has ids, tokens and secrets, and nobody but root looks into it.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("roomlane-control: warning: core dumps cannot be switched off: {error}");
+    }
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {

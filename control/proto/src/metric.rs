@@ -65,6 +65,7 @@ metrics! {
     CERTIFICATE_EXPIRY Gauge "roomlane_certificate_expiry_timestamp_seconds" ["use"] "When a certificate ends, in Unix time.";
     RELOAD_SUCCESSFUL Gauge "roomlane_config_last_reload_successful" [] "1 when the configuration was taken in at the last attempt.";
     RELOAD_TIME Gauge "roomlane_config_last_reload_success_timestamp_seconds" [] "When the configuration was last taken in, in Unix time.";
+    CONFIG_INFO Gauge "roomlane_config_info" ["hash"] "Always 1; which configuration runs, by the hash of its settings without secrets.";
     // signalling
     API_REQUESTS Counter "roomlane_api_requests_total" ["api" "status" "code"] "HTTP requests by API, status and problem code.";
     API_RATE_LIMITED Counter "roomlane_api_rate_limited_total" ["api" "code"] "Requests refused for the rate of their source or app.";

@@ -33,6 +33,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    keep_memory_to_itself();
     if arguments.version {
         print!("{}", ports::version());
         return ExitCode::SUCCESS;
@@ -60,6 +61,14 @@ fn main() -> ExitCode {
             eprintln!("roomlane-dataplane: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// No core dump of a process that has keys and open packets, whatever the host's limits say, and nobody
+/// but root looks into it.
+fn keep_memory_to_itself() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("roomlane-dataplane: warning: core dumps cannot be switched off: {error}");
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Metrics {
     rate_limited: AtomicU64,
     started: Instant,
     restarts: Option<u64>,
+    /// Hash of the settings that run; empty before the start is over.
+    config_hash: Mutex<String>,
 }
 
 impl Metrics {
@@ -78,6 +80,7 @@ impl Metrics {
             rate_limited: AtomicU64::new(0),
             started: Instant::now(),
             restarts,
+            config_hash: Mutex::default(),
         })
     }
 
@@ -155,13 +158,17 @@ impl Metrics {
         });
     }
 
-    /// The configuration was read, at the start or again: taken in, or refused and the old one kept.
-    pub fn reloaded(&self, is_taken: bool) {
+    /// The configuration was read, at the start or again: taken in, with the hash of what runs now, or
+    /// refused and the old one kept.
+    pub fn reloaded(&self, taken: Option<&str>) {
         with_local_recorder(&self.recorder, || {
-            gauge!(metric::RELOAD_SUCCESSFUL.name).set(f64::from(u8::from(is_taken)));
-            if is_taken {
+            gauge!(metric::RELOAD_SUCCESSFUL.name).set(f64::from(u8::from(taken.is_some())));
+            if let Some(hash) = taken {
                 let unix_s = shm::clock::unix_ns() as f64 / 1e9;
                 gauge!(metric::RELOAD_TIME.name).set(unix_s);
+                hash.clone_into(
+                    &mut self.config_hash.lock().unwrap_or_else(PoisonError::into_inner),
+                );
             }
         });
     }
@@ -194,6 +201,8 @@ impl Metrics {
         let about: serde_json::Value = serde_json::from_str(about).unwrap_or_default();
         let backend = about["port"].as_str().unwrap_or("none");
         text.add(&metric::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), COMMIT, backend], 1);
+        let hash = self.config_hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        text.add(&metric::CONFIG_INFO, &[&hash], 1);
         text.add(&metric::UPTIME, &[], self.started.elapsed().as_secs_f64());
         let is_up = matches!(hub.status(), Status::Up { .. });
         let state = match (is_up, hub.is_draining()) {

@@ -160,7 +160,7 @@ impl Running {
             Ok(new) => new,
             Err(refused) => {
                 state.last.successful = false;
-                self.api.metrics.reloaded(false);
+                self.api.metrics.reloaded(None);
                 for error in &refused.errors {
                     tracing::error!(%error, "the configuration was not reloaded");
                 }
@@ -265,7 +265,7 @@ impl Running {
         state.last =
             LastReload { successful: true, success_unix_s: unix_s(), hash: hash_of(config) };
         state.now = next;
-        self.api.metrics.reloaded(true);
+        self.api.metrics.reloaded(Some(&state.last.hash));
     }
 }
 
@@ -293,7 +293,7 @@ fn report(old: &InForce, new: &InForce, is_applied: bool) -> Vec<Value> {
     keys
 }
 
-fn hash_of(config: &Config) -> String {
+pub(crate) fn hash_of(config: &Config) -> String {
     let mut hash = Sha256::new();
     for (key, value) in config.settings() {
         hash.update(format!("{key} = {value}\n"));
