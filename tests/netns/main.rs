@@ -9,6 +9,8 @@ mod handshake;
 mod life;
 mod link;
 mod shards;
+mod terminal;
+mod top;
 mod vhost;
 mod why;
 

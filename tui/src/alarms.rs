@@ -23,6 +23,16 @@ const RATE_S: u64 = 5;
 /// Longest sentence, so that sign and age fit on 60 columns.
 pub const TEXT_MAX: usize = 51;
 
+/// What packets are dropped for that no peer of ours would send.
+const FLOOD: [DropReason; 6] = [
+    DropReason::NoSession,
+    DropReason::SourceBudget,
+    DropReason::UnknownUfrag,
+    DropReason::UnknownClass,
+    DropReason::BadStun,
+    DropReason::Malformed,
+];
+
 /// One thing that is wrong now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -164,7 +174,7 @@ fn drops(app: &App, found: &mut Findings) {
     let bursts: [(&str, &[R]); 5] = [
         ("authentication failures", &[R::AuthFailed, R::FailureBudget]),
         ("replays", &[R::Replay, R::StunReplay, R::TooOld]),
-        ("flood from unknown sources", &[R::NoSession, R::SourceBudget, R::UnknownUfrag]),
+        ("flood from unknown sources", &FLOOD),
         ("quota of an app filled", &[R::AppPackets, R::AppBytes]),
         ("buffers or queues full", &[R::NoMbuf, R::TxFull, R::SteerFull, R::RelayFull]),
     ];

@@ -145,7 +145,9 @@ fn dashboard(mut source: Source, interval: Duration, mut app: App) -> Result<()>
         if Instant::now() >= due {
             app.update(Msg::Seen(Box::new(source.look())));
             asker.look(app.wants());
-            due = Instant::now() + interval;
+            // A successor of a silent data plane is shown soon.
+            let pause = if app.is_stale() { LOOK.min(interval) } else { interval };
+            due = Instant::now() + pause;
             is_old = true;
         }
         if signals.suspends() {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use crossterm::cursor::Show;
 use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
-use ratatui::{DefaultTerminal, Frame};
+use ratatui::backend::CrosstermBackend;
+use ratatui::{DefaultTerminal, Frame, Terminal};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 
@@ -35,10 +37,12 @@ impl Screen {
     /// Gives the terminal to the shell and stops; takes it again when the shell lets us go on.
     pub fn suspend(&mut self) -> Result<()> {
         ratatui::try_restore()?;
+        execute!(stdout(), Show)?;
         signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen)?;
-        self.0.clear()?;
+        // One that knows of nothing on the screen; clearing would ask the terminal where its cursor is.
+        self.0 = Terminal::new(CrosstermBackend::new(stdout()))?;
         Ok(())
     }
 }

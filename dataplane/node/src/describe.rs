@@ -58,6 +58,13 @@ impl About {
         }))
     }
 
+    /// The same, with the state of the port's link.
+    pub fn with_link(&self, is_up: bool) -> About {
+        let mut about = self.0.clone();
+        about["link"] = if is_up { "up" } else { "down" }.into();
+        About(about)
+    }
+
     /// For the stats region.
     pub fn port_text(&self) -> PortText {
         let text = self.0.to_string();

@@ -4,6 +4,7 @@
 //! hands out the stats region. Start reading at [`worker`], then [`node`].
 #![forbid(unsafe_code)]
 
+pub mod cable;
 pub mod describe;
 pub mod idle;
 pub mod ledger;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use config::Config;
 use node::node::{End, Plan};
-use node::{describe, ports, supervision};
+use node::{cable, describe, ports, supervision};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -92,6 +92,7 @@ fn run(config: &Config) -> Result<ExitCode> {
     let about = describe::About::new(config, plan.regions().instance(), device.about());
     let node = plan.go(&about)?;
     device.telemetry();
+    cable::watch(config, &about, node.regions());
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", about.ready_line(&run_dir)).and_then(|()| out.flush())?;
     drop(out);

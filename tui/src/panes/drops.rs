@@ -17,7 +17,7 @@ pub(super) const COLUMNS: [Column; 6] = [
 ];
 
 /// Signs of somebody who means harm.
-const HOSTILE: [R; 7] = [
+const HOSTILE: [R; 10] = [
     R::AuthFailed,
     R::FailureBudget,
     R::Replay,
@@ -25,6 +25,9 @@ const HOSTILE: [R; 7] = [
     R::SourceBudget,
     R::UnknownUfrag,
     R::NoSession,
+    R::UnknownClass,
+    R::BadStun,
+    R::Malformed,
 ];
 /// Fewer of them per second are strays.
 const HOSTILE_PER_S: f64 = 10.0;
