@@ -103,15 +103,22 @@ impl Asker {
         let mut line = Line::new(run_dir);
         std::thread::spawn(move || {
             let mut known = Control::default();
-            while let Ok(order) = ordered.recv() {
-                let message = match order {
-                    Order::Look(wants) => {
-                        known = look(&mut line, &wants, known);
-                        Msg::Control(Box::new(known.clone()))
+            while let Ok(first) = ordered.recv() {
+                // A daemon that stands still makes looks wait: of several the last is enough.
+                let (mut wanted, mut acts) = (None, vec![]);
+                for order in std::iter::once(first).chain(ordered.try_iter()) {
+                    match order {
+                        Order::Look(wants) => wanted = Some(wants),
+                        Order::Act(request) => acts.push(request),
                     }
-                    Order::Act(request) => Msg::Said(act(&mut line, &request)),
-                };
-                if tell.send(message).is_err() {
+                }
+                let done: Vec<Msg> =
+                    acts.iter().map(|request| Msg::Said(act(&mut line, request))).collect();
+                let seen = wanted.map(|wants| {
+                    known = look(&mut line, &wants, std::mem::take(&mut known));
+                    Msg::Control(Box::new(known.clone()))
+                });
+                if done.into_iter().chain(seen).any(|message| tell.send(message).is_err()) {
                     return;
                 }
             }

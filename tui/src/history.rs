@@ -84,6 +84,14 @@ impl History {
         self.0.iter().rev().take_while(flows).map(|point| point.seconds).sum()
     }
 
+    /// A quantile of the turns of each look, oldest first: the power of two in microseconds, so that a
+    /// curve of it does not flatten all but the worst.
+    pub fn quantiles_us(&self, part: f64, looks: usize) -> Vec<f64> {
+        let log2 =
+            |us: f64| if us.is_finite() { us.max(1.0).log2() } else { LATENCY_BUCKETS as f64 };
+        self.last(looks).map(|p| quantile_us(&sum(p), part).map_or(0.0, log2)).collect()
+    }
+
     /// Turns with work by duration in the last `looks` looks, of one worker or of all.
     pub fn turns(&self, worker: Option<usize>, looks: usize) -> [u64; LATENCY_BUCKETS] {
         let mut sum = [0u64; LATENCY_BUCKETS];
@@ -95,6 +103,15 @@ impl History {
         }
         sum
     }
+}
+
+/// Turns that all workers did between two looks.
+fn sum(point: &Point) -> [u64; LATENCY_BUCKETS] {
+    let mut sum = [0u64; LATENCY_BUCKETS];
+    for turns in &point.turns {
+        sum.iter_mut().zip(turns).for_each(|(sum, n)| *sum += u64::from(*n));
+    }
+    sum
 }
 
 /// The upper bound, in microseconds, of the bucket that the `part` (0 to 1) of all turns lies in or

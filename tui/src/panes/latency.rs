@@ -5,7 +5,7 @@ use proto::counters::{LATENCY_BUCKETS, STAGES};
 
 use crate::app::App;
 use crate::grid::{Column, Grid, Row, Tone, number, rest, short, word};
-use crate::history::{duration_text, quantile_us};
+use crate::history::{curve, duration_text, quantile_us};
 use crate::theme::Theme;
 
 pub(super) const COLUMNS: [Column; 4] =
@@ -36,6 +36,12 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
             ])
         })
         .collect();
+    if all > 0 {
+        let p99 = app.history.quantiles_us(0.99, app.window());
+        let over_time = curve(&p99, BAR, theme.levels());
+        let cells = vec!["p99 in time".to_owned(), String::new(), String::new(), over_time];
+        rows.push(Row::new(cells));
+    }
     rows.extend(stages(app, theme));
     let at = |part| duration_text(quantile_us(&turns, part));
     let seconds = app.history.seconds(app.window());

@@ -1,11 +1,13 @@
 //! The workers: core, load, packets, buffers, how long their turns take.
 
+use proto::counters::ShardCounters;
+
 use crate::app::{App, STALE_NS};
 use crate::grid::{Column, Grid, Row, Tone, number, short, word};
 use crate::history::{duration_text, quantile_us};
 use crate::theme::Theme;
 
-pub(super) const COLUMNS: [Column; 12] = [
+pub(super) const COLUMNS: [Column; 16] = [
     number("worker", 6, 0),
     number("core", 4, 2),
     word("state", 10, 0),
@@ -14,8 +16,12 @@ pub(super) const COLUMNS: [Column; 12] = [
     number("in/s", 6, 0),
     number("out/s", 6, 0),
     number("sessions", 8, 4),
+    number("rooms", 5, 12),
     number("p50", 8, 6),
     number("p99", 8, 3),
+    number("p99.9", 8, 9),
+    number("pkt/burst", 9, 10),
+    number("cyc/pkt", 7, 11),
     number("buffers", 12, 5),
     number("replaced", 8, 8),
 ];
@@ -49,8 +55,12 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
             short(rates.rx_pps),
             short(rates.tx_pps),
             counters.sessions.to_string(),
+            counters.rooms.to_string(),
             duration_text(quantile_us(&turns, 0.5)),
             duration_text(quantile_us(&turns, 0.99)),
+            duration_text(quantile_us(&turns, 0.999)),
+            ratio(worker.burst_packets, worker.bursts.iter().sum()),
+            cycles(&counters),
             format!("{}/{}", worker.bufs_in_use, worker.bufs_total),
             worker.restarts.to_string(),
         ];
@@ -74,4 +84,20 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
         None => "Workers".to_owned(),
     };
     Grid { title, columns: &COLUMNS, rows }
+}
+
+/// One number per another; a dash without any.
+fn ratio(part: u64, whole: u64) -> String {
+    match whole {
+        0 => "-".to_owned(),
+        whole => format!("{:.1}", part as f64 / whole as f64),
+    }
+}
+
+/// Sampled cycles that a packet takes in all stages together, since the start.
+fn cycles(counters: &ShardCounters) -> String {
+    let stages = counters.stages.iter().filter(|stage| stage.sampled_packets > 0);
+    let per_packet: f64 =
+        stages.map(|stage| stage.sampled_cycles as f64 / stage.sampled_packets as f64).sum();
+    if per_packet > 0.0 { short(per_packet) } else { "-".to_owned() }
 }
