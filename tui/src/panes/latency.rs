@@ -10,8 +10,8 @@ use crate::theme::Theme;
 
 pub(super) const COLUMNS: [Column; 4] =
     [word("turns of", 12, 0), number("count", 12, 0), number("part", 6, 0), rest("", 24, 0)];
-/// Longest bar.
-const BAR: usize = 40;
+/// Longest bar: what is left for it on the narrowest screen, so that none is cut.
+const BAR: usize = 23;
 
 pub fn grid(app: &App, theme: &Theme) -> Grid {
     let turns = app.history.turns(None, app.window());

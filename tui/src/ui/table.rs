@@ -51,7 +51,11 @@ pub(super) fn draw(
     let header = Row::new([Cell::from("")].into_iter().chain(names)).style(theme.title());
     let mut title = grid.title.clone();
     if count > lines && lines > 0 {
-        title += &format!(" ({}-{} of {count})", from + 1, (from + lines).min(count));
+        let place = format!(" ({}-{} of {count})", from + 1, (from + lines).min(count));
+        // Whole or not at all, between corners and blanks.
+        if title.chars().count() + place.len() + 4 <= usize::from(area.width) {
+            title += &place;
+        }
     }
     let table = Table::new(rows.collect::<Vec<_>>(), widths)
         .column_spacing(1)
