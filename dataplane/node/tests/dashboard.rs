@@ -102,13 +102,13 @@ fn publish(regions: &Regions, ends: &Receiver<()>) {
 }
 
 /// Hands the region to whoever asks, as a data plane does.
-fn serve(dir: &Path, regions: &Arc<Regions>) {
+fn serve(dir: &Path, regions: &Arc<Regions>, layout_version: u32) {
     let listener = Listener::bind(&dir.join(STATS_SOCKET), 0o600).unwrap();
     let regions = Arc::clone(regions);
     std::thread::spawn(move || {
         while let Ok(peer) = listener.accept() {
             let welcome = Welcome {
-                layout_version: LAYOUT_VERSION,
+                layout_version,
                 instance: INSTANCE,
                 shards: SIZES.shards,
                 sessions_max: SIZES.sessions_max,
@@ -150,7 +150,7 @@ fn the_dashboard_takes_little_of_a_core_at_ten_thousand_sessions() {
     let dir = std::env::temp_dir().join(format!("rl-cost-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let regions = Arc::new(Regions::create(SIZES, INSTANCE).unwrap());
-    serve(&dir, &regions);
+    serve(&dir, &regions, LAYOUT_VERSION);
     let (alive, ends) = mpsc::channel();
     let writing = Arc::clone(&regions);
     let writer = std::thread::spawn(move || publish(&writing, &ends));
@@ -201,4 +201,25 @@ fn the_dashboard_takes_little_of_a_core_at_ten_thousand_sessions() {
     assert!(drawn.contains("by traffic") && drawn.contains("***m"), "it drew the rooms");
     eprintln!("the dashboard takes {:.1} % of a core", part * 100.0);
     assert!(part > 0.0 && part < PART_MAX, "{part}");
+}
+
+#[test]
+fn a_region_of_another_version_is_one_clear_line() {
+    let Some(program) = program() else {
+        eprintln!("skipped: no roomlane-top was built; scripts/test builds it first");
+        return;
+    };
+    let dir = std::env::temp_dir().join(format!("rl-other-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let sizes = Sizes { shards: 1, sessions_max: 1, rooms_max: 1 };
+    let regions = Arc::new(Regions::create(sizes, INSTANCE).unwrap());
+    serve(&dir, &regions, LAYOUT_VERSION + 1);
+    let out = Command::new(program).arg("--node").arg(&dir).output().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!((out.status.code(), said.lines().count()), (Some(4), 1), "{said}");
+    let versions =
+        format!("layout version {}, this program reads {LAYOUT_VERSION}", LAYOUT_VERSION + 1);
+    assert!(said.contains(&versions) && said.contains("of the node's release"), "{said}");
+    assert!(out.stdout.is_empty());
 }
