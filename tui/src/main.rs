@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use config::Config;
 use crossterm::event::{self, Event, KeyEventKind};
 
@@ -78,6 +78,9 @@ struct Arguments {
     /// With --once: lines of the frame.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(15..=200))]
     height: u16,
+    /// Print the manual page, and exit.
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 impl Arguments {
@@ -86,8 +89,19 @@ impl Arguments {
     }
 }
 
+fn print_page() -> ExitCode {
+    let page = clap_mangen::Man::new(Arguments::command()).manual("Roomlane");
+    match page.render(&mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.man {
+        return print_page();
+    }
     let run_dirs = match run_dirs(&arguments) {
         Ok(dirs) => dirs,
         Err(errors) => {

@@ -75,6 +75,9 @@ fn xdp_is_attached(lab: &Lab) -> bool {
     lab.device.ip("-d link show d0").contains("xdp")
 }
 
+/// Frames that the kernel may send of its own accord between the last look and the end.
+const LATE_FRAMES: u32 = 16;
+
 #[test]
 fn af_xdp_answers_ping_on_a_veth_and_detaches_its_program_at_the_end() {
     if role().is_some() {
@@ -83,8 +86,11 @@ fn af_xdp_answers_ping_on_a_veth_and_detaches_its_program_at_the_end() {
     let name = "af_xdp_answers_ping_on_a_veth_and_detaches_its_program_at_the_end";
     if let Some((lab, out)) = ping_over_veth(name, "net_af_xdp") {
         assert!(!xdp_is_attached(&lab));
-        // 22.11's driver forgets the buffers in its fill ring when it closes, and no others.
-        assert!(out.contains("in use 0") || out.contains("in use 2048"), "{out}");
+        // 22.11's driver forgets the buffers in its rings when it closes, and no others: those of its fill
+        // ring, and a frame that came after the last look.
+        let in_use = out.split("in use ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let in_use: u32 = in_use.and_then(|count| count.parse().ok()).expect("it says so");
+        assert!(in_use == 0 || (2048..2048 + LATE_FRAMES).contains(&in_use), "{out}");
     }
 }
 

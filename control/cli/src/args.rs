@@ -129,6 +129,14 @@ pub enum Command {
     Audit(AuditArgs),
     /// The terminal dashboard (runs roomlane-top).
     Top(TopArgs),
+    /// Clear away what a data plane that was killed left behind; service units run it.
+    #[command(hide = true)]
+    Release,
+    /// Print what makes a shell complete these commands.
+    #[command(arg_required_else_help = true)]
+    Completions(crate::pages::CompletionsArgs),
+    /// Print the manual page, or write those of all commands and programs.
+    Man(crate::pages::ManArgs),
     #[command(external_subcommand)]
     External(Vec<OsString>),
 }

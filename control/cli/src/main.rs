@@ -13,6 +13,7 @@ mod config_cmd;
 mod doctor;
 mod exit;
 mod node_cmd;
+mod pages;
 mod peer;
 mod programs;
 mod show;
@@ -74,6 +75,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Peer(args)) => peer::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Token(args)) => Ok(token_cmd::run(args)),
         Some(Command::Audit(args)) => audit_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Release) => up::release(&place).map(|()| ExitCode::SUCCESS),
+        Some(Command::Completions(args)) => pages::completions(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Man(args)) => pages::man(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Top(args)) => Err(programs::exec_top(&place, &args.rest)),
         Some(Command::External(words)) => Err(programs::exec_external(&words)),
     }

@@ -12,6 +12,8 @@ use crate::exit::{Exit, Failure};
 pub const DATAPLANE: &str = "roomlane-dataplane";
 /// The control daemon.
 pub const CONTROL: &str = "roomlane-control";
+/// The dashboard.
+pub const TOP: &str = "roomlane-top";
 
 /// Where a program is: beside this one first, so that an installation is not mixed with another.
 pub fn find(name: &OsStr) -> Option<PathBuf> {

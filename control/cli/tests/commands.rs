@@ -191,3 +191,52 @@ fn a_node_without_its_programs_is_not_started() {
         stderr(&output)
     );
 }
+
+#[test]
+fn every_command_has_a_page_that_man_reads_without_complaint() {
+    let dir = Dir::new("pages");
+    let out = roomlane(&["man", "--out", &dir.0.to_string_lossy()]);
+    // The other programs' pages need those programs, which a test of this package alone has not built.
+    let said = stderr(&out);
+    assert!(code(&out) == 0 || said.contains("is not beside this program"), "{said}");
+    let pages: Vec<_> = std::fs::read_dir(&dir.0).unwrap().map(|it| it.unwrap().path()).collect();
+    for name in ["roomlane.1", "roomlane-show.1", "roomlane-config-reload.1", "roomlane-app-add.1"]
+    {
+        assert!(pages.iter().any(|page| page.ends_with(name)), "no {name} among {pages:?}");
+    }
+    // Every command of the overview has one.
+    let help = String::from_utf8(roomlane(&["--help"]).stdout).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let named = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    for name in named.filter(|name| !name.is_empty() && *name != "help") {
+        let page = dir.0.join(format!("roomlane-{name}.1"));
+        assert!(page.exists(), "{name} has no page");
+    }
+    if Command::new("man").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: no man here to read the pages with");
+    }
+    for page in pages {
+        let read = Command::new("man").args(["--warnings", "-l"]).arg(&page).output().unwrap();
+        assert!(read.status.success() && read.stderr.is_empty(), "{page:?}: {}", stderr(&read));
+        assert!(read.stdout.len() > 200, "{page:?} is empty");
+    }
+}
+
+#[test]
+fn completions_are_what_their_shell_reads() {
+    for (shell, check) in
+        [("bash", &["bash", "-n"][..]), ("zsh", &["zsh", "-n"]), ("fish", &["fish", "-n"])]
+    {
+        let out = roomlane(&["completions", shell]);
+        assert_eq!(code(&out), 0, "{}", stderr(&out));
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(text.contains("roomlane") && text.contains("drain"), "{text}");
+        let dir = Dir::new(&format!("completions-{shell}"));
+        let file = dir.0.join("roomlane");
+        std::fs::write(&file, text).unwrap();
+        match Command::new(check[0]).args(&check[1..]).arg(&file).output() {
+            Ok(read) => assert!(read.status.success(), "{shell}: {}", stderr(&read)),
+            Err(why) => eprintln!("SKIPPED: no {shell} here to read its completions: {why}"),
+        }
+    }
+}

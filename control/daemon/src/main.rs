@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use config::Config;
 use daemon::daemon::Daemon;
 use daemon::logs;
@@ -27,10 +27,16 @@ struct Arguments {
     /// The node's configuration.
     #[arg(long, short, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Print the manual page, and exit.
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.man {
+        return print_page();
+    }
     // No core dump of a process that has ids, tokens and secrets, and nobody but root looks into it.
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         eprintln!("roomlane-control: warning: core dumps cannot be switched off: {error}");
@@ -67,6 +73,14 @@ fn main() -> ExitCode {
             eprintln!("roomlane-control: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_page() -> ExitCode {
+    let page = clap_mangen::Man::new(Arguments::command()).manual("Roomlane").section("8");
+    match page.render(&mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use config::Config;
 use node::node::{End, Plan};
 use node::{cable, describe, ports, supervision};
@@ -29,11 +29,17 @@ struct Arguments {
     /// Print the version, the ports and the drivers in this build, and exit.
     #[arg(long, short = 'V')]
     version: bool,
+    /// Print the manual page, and exit.
+    #[arg(long, hide = true)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     keep_memory_to_itself();
+    if arguments.man {
+        return print_page();
+    }
     if arguments.version {
         print!("{}", ports::version());
         return ExitCode::SUCCESS;
@@ -61,6 +67,14 @@ fn main() -> ExitCode {
             eprintln!("roomlane-dataplane: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print_page() -> ExitCode {
+    let page = clap_mangen::Man::new(Arguments::command()).manual("Roomlane").section("8");
+    match page.render(&mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

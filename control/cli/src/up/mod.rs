@@ -74,6 +74,21 @@ pub fn run(place: &Place) -> Result<(), Failure> {
     Supervisor::new(config, file, run_dir, ids, claim)?.run()
 }
 
+/// Before a data plane starts and after it has ended without a supervisor: detaches the program that a
+/// killed one left on its interface, and takes sessions again.
+pub fn release(place: &Place) -> Result<(), Failure> {
+    let Some(path) = place.config_path() else { return Ok(()) };
+    let config = Config::load_alone(&path);
+    let config = config.map_err(|errors| Failure::config(errors.to_string()))?;
+    xdp::detach(&config).iter().for_each(|notice| eprintln!("roomlane release: {notice}"));
+    match std::fs::remove_file(config.run_dir().join(DRAIN_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::failed(format!("{}: {error}", config.run_dir().display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One line of the supervisor's own.
 fn say(text: &str) {
     eprintln!("roomlane up: {text}");
