@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub struct Daemon {
     /// The configuration that runs.
     pub running: Arc<Running>,
     audit: Arc<Audit>,
+    rounds: Arc<AtomicU64>,
     /// Signalling over TCP.
     pub listen: Option<SocketAddr>,
     /// Health and metrics over TCP.
@@ -204,18 +206,36 @@ impl Daemon {
             .with_context(|| socket.display().to_string())?
             .with_node(Arc::clone(&running));
         let (stop, stopped) = watch::channel(false);
+        let rounds = Arc::new(AtomicU64::new(0));
         let (listen, admin_listen) = (signalling.local_addr(), health.local_addr());
         let tasks = vec![
             tokio::spawn(signalling.serve(stopped.clone())),
             tokio::spawn(health.serve(stopped.clone())),
             tokio::spawn(admin.serve(stopped.clone())),
             tokio::spawn(end_overdue(Arc::clone(&running), stopped.clone())),
-            tokio::spawn(housekeeping(api, stopped.clone())),
+            tokio::spawn(housekeeping(api, Arc::clone(&rounds), stopped.clone())),
         ];
         let notifying = notifier.map(|notifier| tokio::spawn(notifier.run(stopped)));
         let tasks = tasks.into_iter().chain(notifying).collect();
         let link = Link::start(Arc::clone(&hub), run_dir)?;
-        Ok(Daemon { hub, running, audit, listen, admin_listen, stop, tasks, link, handshakes })
+        Ok(Daemon {
+            hub,
+            running,
+            audit,
+            rounds,
+            listen,
+            admin_listen,
+            stop,
+            tasks,
+            link,
+            handshakes,
+        })
+    }
+
+    /// Rounds of housekeeping since the start, one a second: they stand still when the tasks, the threads
+    /// for blocking work or the locks of the hub do.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// Applies the configuration's file, as SIGHUP asks; what comes of it is in the log and the audit.
@@ -272,7 +292,7 @@ async fn end_overdue(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Looks at the counters and forgets idle sources.
-async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+async fn housekeeping(api: Arc<Api>, rounds: Arc<AtomicU64>, mut stop: watch::Receiver<bool>) {
     let mut swept = std::time::Instant::now();
     while !*stop.borrow() {
         tokio::select! {
@@ -290,5 +310,6 @@ async fn housekeeping(api: Arc<Api>, mut stop: watch::Receiver<bool>) {
             swept = std::time::Instant::now();
             api.rates.sweep();
         }
+        rounds.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@ use daemon::daemon::Daemon;
 use daemon::logs;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// Wipes what is freed: requests, ids and tokens do not outlive their use in memory.
 #[global_allocator]
@@ -98,15 +99,69 @@ async fn run(config: &Config, file: &Path) -> Result<()> {
     );
     // Not started by systemd: nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let mut watchdog = Watchdog::new();
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => daemon.reload().await,
+            _ = hang_up.recv() => {
+                let _ = sd_notify::notify(&[NotifyState::Reloading]);
+                daemon.reload().await;
+                let _ = sd_notify::notify(&[NotifyState::Ready]);
+            }
+            () = watchdog.is_due() => if watchdog.may_be_fed(daemon.rounds()) {
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            },
         }
     }
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tracing::info!("stopping; media goes on");
     daemon.stop().await;
     Ok(())
+}
+
+/// Feeds the service manager's watchdog, at half of the time that it allows, while rounds go on.
+#[derive(Debug)]
+struct Watchdog {
+    /// `None` when no manager asks for it.
+    looks: Option<Interval>,
+    rounds: u64,
+}
+
+impl Watchdog {
+    fn new() -> Self {
+        let looks = sd_notify::watchdog_enabled().map(|allowed| {
+            let mut looks = tokio::time::interval(allowed / 2);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            looks
+        });
+        Watchdog { looks, rounds: 0 }
+    }
+
+    /// Returns when it is time to look.
+    async fn is_due(&mut self) {
+        match &mut self.looks {
+            Some(looks) => _ = looks.tick().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether rounds went on since the last look.
+    fn may_be_fed(&mut self, rounds: u64) -> bool {
+        std::mem::replace(&mut self.rounds, rounds) != rounds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_that_stand_still_starve_the_watchdog_though_the_main_loop_works() {
+        let mut watchdog = Watchdog { looks: None, rounds: 0 };
+        assert!(!watchdog.may_be_fed(0), "no round yet");
+        assert!(watchdog.may_be_fed(2));
+        assert!(!watchdog.may_be_fed(2));
+        assert!(watchdog.may_be_fed(3), "it lives again");
+    }
 }
