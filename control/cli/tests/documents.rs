@@ -163,3 +163,29 @@ fn every_block_of_shell_parses() {
         }
     }
 }
+
+/// What shellcheck says against a block; `None` where it is not installed.
+fn against(block: &str) -> Option<String> {
+    let mut words = Command::new("shellcheck");
+    // A block goes on where the one before it ended: its variables may come from there.
+    words.args(["--shell=bash", "--severity=warning", "--exclude=SC2154", "--exclude=SC2034", "-"]);
+    words.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = words.spawn().ok()?;
+    std::io::Write::write_all(child.stdin.as_mut()?, block.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    Some(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[test]
+fn no_block_of_shell_has_a_fault_that_shellcheck_knows() {
+    let Some(told) = against("for i in $(ls *.deb); do cd /x; rm $i\n") else {
+        return eprintln!("SKIPPED: no shellcheck here to read the documents with");
+    };
+    assert!(told.contains("SC1"), "a loop without its end is told: {told}");
+    for file in documents() {
+        for block in blocks(&std::fs::read_to_string(&file).unwrap()) {
+            let said = against(&block).expect("it was there a moment ago");
+            assert!(said.is_empty(), "{}: {said}", file.display());
+        }
+    }
+}
