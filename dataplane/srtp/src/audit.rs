@@ -120,7 +120,7 @@ impl<P: Provider> Provider for Audited<P> {
         }
     }
 
-    fn open_many(&self, jobs: &mut [OpenJob<'_, Self>]) {
+    fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]) {
         for job in jobs {
             let mut inner = [OpenJob {
                 key: &job.key.inner,
@@ -136,7 +136,7 @@ impl<P: Provider> Provider for Audited<P> {
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]) {
+    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
         for job in jobs {
             let index = job.index.take();
             let noted = index.as_ref().map(|index| job.key.iv(job.ssrc, index.index().value()));

@@ -36,8 +36,8 @@ pub use profile::{MASTER_LEN_MAX, OVERHEAD_MAX, Profile, UnknownProfile};
 #[cfg(feature = "null")]
 pub use provider::NullProvider;
 pub use provider::{
-    AesGcmProvider, OpenError, OpenJob, Plaintext, Provider, RTP_HEADER_MIN, RingProvider,
-    RtcpPeek, SealError, SealJob, peek_rtcp,
+    AesGcmProvider, FanoutKey, FanoutProvider, NoKernel, OpenError, OpenJob, Plaintext, Provider,
+    RTP_HEADER_MIN, RingProvider, RtcpPeek, SealError, SealJob, peek_rtcp,
 };
 pub use replay::{REPLAY_WIDTH, RTCP_REPLAY_WIDTH, Replay, ReplayWindow, RtcpReplayWindow};
 pub use transform::{Inbound, Outbound};

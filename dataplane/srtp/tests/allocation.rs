@@ -5,13 +5,17 @@
 mod suite;
 
 use srtp::{
-    AesGcmProvider, EgressIndex, EgressRtcpIndex, OpenJob, PacketIndex, Plaintext, Profile,
-    Provider, ReplayWindow, RingProvider, RtcpIndex, SealJob,
+    AesGcmProvider, EgressIndex, EgressRtcpIndex, FanoutProvider, Inbound, MasterKey, OpenJob,
+    Outbound, PacketIndex, Plaintext, Profile, Provider, ReplayWindow, RingProvider, RtcpIndex,
+    SealJob,
 };
 use suite::{Leg, SSRC};
 
 fn packets_cost_no_allocation<P: Provider + Default>(profile: Profile) {
-    let leg = Leg::<P>::new(profile, 1);
+    packets_of(Leg::<P>::new(profile, 1), profile);
+}
+
+fn packets_of<P: Provider>(leg: Leg<P>, profile: Profile) {
     let mut window = ReplayWindow::new();
     let payload = [0x33; 1200];
     let mut buf = [0; 12 + 1200 + 24];
@@ -49,6 +53,17 @@ fn ring_packets_cost_no_allocation() {
 #[test]
 fn aes_gcm_packets_cost_no_allocation() {
     Profile::ALL.into_iter().for_each(packets_cost_no_allocation::<AesGcmProvider>);
+}
+
+#[test]
+fn packets_of_the_kernel_cost_no_allocation() {
+    for profile in Profile::ALL {
+        let provider = FanoutProvider::detect().expect("a CPU with AES instructions");
+        let master = MasterKey::new(profile, &[9; 44][..profile.master_len()]).unwrap();
+        let outbound = Outbound::new(&provider, &master);
+        let inbound = Inbound::new(&provider, &master);
+        packets_of(Leg { provider, outbound, inbound }, profile);
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@ mod suite;
 
 use proptest::prelude::*;
 use srtp::{
-    AesGcmProvider, EgressRtcpIndex, Inbound, MasterKey, Outbound, PacketIndex, Profile, Provider,
-    RingProvider, RtcpIndex,
+    AesGcmProvider, EgressRtcpIndex, FanoutKey, FanoutProvider, Inbound, KeyMaterial, MasterKey,
+    OpenError, OpenJob, Outbound, PacketIndex, Profile, Provider, RingProvider, RtcpIndex,
+    SealError, SealJob,
 };
 
 /// One test per claim, provider and, for the claims of the first list, all profiles.
@@ -58,6 +59,58 @@ macro_rules! matrix {
 
 matrix!(ring, srtp::RingProvider);
 matrix!(aes_gcm, srtp::AesGcmProvider);
+matrix!(fanout, crate::Fastest);
+matrix!(fanout_aesni, crate::OnAesNi);
+
+/// The fan-out provider on one path of this CPU: 0 the fastest, 1 AES-NI.
+struct OnPath<const PATH: u8>(FanoutProvider);
+type Fastest = OnPath<0>;
+type OnAesNi = OnPath<1>;
+
+impl<const PATH: u8> Default for OnPath<PATH> {
+    fn default() -> OnPath<PATH> {
+        OnPath(match PATH {
+            0 => FanoutProvider::detect().expect("a CPU with AES instructions"),
+            _ => FanoutProvider::with_path("aesni").expect("a CPU with AES instructions"),
+        })
+    }
+}
+
+impl<const PATH: u8> Provider for OnPath<PATH> {
+    type Key = FanoutKey;
+
+    fn new_key(&self, material: &KeyMaterial) -> FanoutKey {
+        self.0.new_key(material)
+    }
+
+    fn open_many(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
+        self.0.open_many(jobs);
+    }
+
+    fn seal_many(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
+        self.0.seal_many(jobs);
+    }
+
+    fn seal_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &FanoutKey,
+        index: EgressRtcpIndex,
+        buf: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
+        self.0.seal_rtcp_with(profile, key, index, buf, len)
+    }
+
+    fn open_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &FanoutKey,
+        buf: &mut [u8],
+    ) -> Result<(usize, RtcpIndex), OpenError> {
+        self.0.open_rtcp_with(profile, key, buf)
+    }
+}
 
 fn profiles() -> impl Strategy<Value = Profile> {
     proptest::sample::select(&Profile::ALL[..])
@@ -93,7 +146,7 @@ proptest! {
     #![proptest_config(suite::seeds::config(1024))]
 
     #[test]
-    fn both_providers_seal_to_the_same_bytes_and_open_each_other(
+    fn all_providers_seal_to_the_same_bytes_and_open_each_other(
         profile in profiles(),
         key: [u8; 44],
         ssrc: u32,
@@ -107,6 +160,10 @@ proptest! {
         packet.extend(payload);
         let one = across::<RingProvider, AesGcmProvider>(&master, &packet, header_len, index);
         let two = across::<AesGcmProvider, RingProvider>(&master, &packet, header_len, index);
-        prop_assert_eq!(one, two);
+        let three = across::<Fastest, RingProvider>(&master, &packet, header_len, index);
+        let four = across::<AesGcmProvider, OnAesNi>(&master, &packet, header_len, index);
+        prop_assert_eq!(&one, &two);
+        prop_assert_eq!(&one, &three);
+        prop_assert_eq!(&one, &four);
     }
 }

@@ -27,7 +27,7 @@ pub fn open<P: Provider, I: Io>(
 ) {
     let mut results = [Err(OpenError::Pending); BURST_MAX];
     {
-        let mut jobs = ArrayVec::<OpenJob<'_, P>, BURST_MAX>::new();
+        let mut jobs = ArrayVec::<OpenJob<'_, P::Key>, BURST_MAX>::new();
         let mut places = ArrayVec::<usize, BURST_MAX>::new();
         for (i, datagram) in rx.iter_mut().enumerate() {
             if !work.is(i, Kind::Rtp) {

@@ -411,7 +411,7 @@ fn seal_batch<P: Provider, I: Io>(
     // Zero: not sealed.
     let mut lens = [0; SEAL_BATCH];
     {
-        let mut jobs = ArrayVec::<SealJob<'_, P>, SEAL_BATCH>::new();
+        let mut jobs = ArrayVec::<SealJob<'_, P::Key>, SEAL_BATCH>::new();
         let mut places = ArrayVec::<usize, SEAL_BATCH>::new();
         let ready = batch.indices.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
         for (at, (((index, header_len), buf), entry)) in ready.enumerate() {

@@ -117,8 +117,11 @@ pub(crate) struct GcmKey<G> {
 
 impl<G: Gcm> GcmKey<G> {
     pub(crate) fn new(key: &[u8], salt: &[u8]) -> GcmKey<G> {
-        let salt: [u8; IV] = salt.try_into().expect("12 bytes by the profile");
-        GcmKey { cipher: G::new(key), salt: Zeroizing::new(salt) }
+        GcmKey::from_parts(G::new(key), salt.try_into().expect("12 bytes by the profile"))
+    }
+
+    pub(crate) fn from_parts(cipher: G, salt: [u8; IV]) -> GcmKey<G> {
+        GcmKey { cipher, salt: Zeroizing::new(salt) }
     }
 
     /// Seals the payload at `header_len..header_len + len`; the caller has checked the room.

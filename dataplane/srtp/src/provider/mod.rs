@@ -4,6 +4,7 @@
 //! The header is authenticated as it stands and never encrypted.
 
 mod cm;
+mod fanout;
 mod gcm;
 #[cfg(feature = "null")]
 mod null;
@@ -11,6 +12,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
+pub use fanout::{FanoutKey, FanoutProvider, NoKernel};
 #[cfg(feature = "null")]
 pub use null::NullProvider;
 pub use suite::{AesGcmProvider, RingProvider};
@@ -64,11 +66,14 @@ pub enum SealError {
     /// SSRC or sequence number in the header are not the job's: nobody could open it.
     #[error("header and job disagree on SSRC or sequence number")]
     HeaderMismatch,
+    /// Another library did not open what was sealed; it does the work from now on.
+    #[error("the cipher kernel was found wrong")]
+    Refused,
 }
 
 /// One packet to open in place.
-pub struct OpenJob<'a, P: Provider> {
-    pub(crate) key: &'a P::Key,
+pub struct OpenJob<'a, K> {
+    pub(crate) key: &'a K,
     pub(crate) ssrc: u32,
     pub(crate) index: PacketIndex,
     pub(crate) header_len: usize,
@@ -77,17 +82,17 @@ pub struct OpenJob<'a, P: Provider> {
     pub result: Result<usize, OpenError>,
 }
 
-impl<'a, P: Provider> OpenJob<'a, P> {
+impl<'a, K> OpenJob<'a, K> {
     /// `buf` is the whole packet with its tag; `header_len` counts CSRCs and extensions
     /// (in bytes); `index` is an estimate that passed the replay check.
     #[inline]
-    pub fn new(
+    pub fn new<P: Provider<Key = K>>(
         inbound: &'a Inbound<P>,
         ssrc: u32,
         index: PacketIndex,
         header_len: usize,
         buf: &'a mut [u8],
-    ) -> OpenJob<'a, P> {
+    ) -> OpenJob<'a, K> {
         let key = &inbound.rtp;
         OpenJob { key, ssrc, index, header_len, buf, result: Err(OpenError::Pending) }
     }
@@ -123,6 +128,16 @@ impl Plaintext<'_> {
         }
     }
 
+    /// Whether the other one is the very same shared payload; what stands in place is nobody else's.
+    #[inline]
+    fn is_that_of(&self, other: &Plaintext<'_>) -> bool {
+        match (self, other) {
+            (Plaintext::Shared(a), Plaintext::Shared(b)) => core::ptr::eq(*a, *b),
+            (Plaintext::InPlace(_), Plaintext::InPlace(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Whether there is no payload.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -130,8 +145,8 @@ impl Plaintext<'_> {
 }
 
 /// One packet to seal.
-pub struct SealJob<'a, P: Provider> {
-    pub(crate) key: &'a P::Key,
+pub struct SealJob<'a, K> {
+    pub(crate) key: &'a K,
     pub(crate) ssrc: u32,
     pub(crate) index: Option<EgressIndex>,
     pub(crate) header_len: usize,
@@ -141,18 +156,18 @@ pub struct SealJob<'a, P: Provider> {
     pub result: Result<usize, SealError>,
 }
 
-impl<'a, P: Provider> SealJob<'a, P> {
+impl<'a, K> SealJob<'a, K> {
     /// `out` begins with the finished header of `header_len` bytes and has room for payload and
     /// tag behind it. The index is spent by this job, whether or not it succeeds.
     #[inline]
-    pub fn new(
+    pub fn new<P: Provider<Key = K>>(
         outbound: &'a Outbound<P>,
         ssrc: u32,
         index: EgressIndex,
         header_len: usize,
         plaintext: Plaintext<'a>,
         out: &'a mut [u8],
-    ) -> SealJob<'a, P> {
+    ) -> SealJob<'a, K> {
         SealJob {
             key: &outbound.rtp,
             ssrc,
@@ -169,10 +184,20 @@ impl<'a, P: Provider> SealJob<'a, P> {
         self.out.get(..self.result.ok()?)
     }
 
-    /// Takes the index, puts the payload in its place and checks what every provider must check.
+    /// Takes the index, checks what every provider must check and puts the payload in its place.
     /// Returns the index and the payload's length.
     #[inline]
     pub(crate) fn prepare(&mut self, tag_len: usize) -> Result<(PacketIndex, usize), SealError> {
+        let (index, len) = self.check(tag_len)?;
+        if let Plaintext::Shared(bytes) = self.plaintext {
+            self.out[self.header_len..][..len].copy_from_slice(bytes);
+        }
+        Ok((index, len))
+    }
+
+    /// Takes the index and checks what every provider must check. Returns the index and the payload's length.
+    #[inline]
+    pub(crate) fn check(&mut self, tag_len: usize) -> Result<(PacketIndex, usize), SealError> {
         let index = self.index.take().ok_or(SealError::Spent)?.index();
         let start = self.header_len;
         let len = self.plaintext.len();
@@ -186,9 +211,6 @@ impl<'a, P: Provider> SealJob<'a, P> {
         if self.out[2..4] != index.seq().to_be_bytes() || self.out[8..12] != self.ssrc.to_be_bytes()
         {
             return Err(SealError::HeaderMismatch);
-        }
-        if let Plaintext::Shared(bytes) = self.plaintext {
-            self.out[start..start + len].copy_from_slice(bytes);
         }
         Ok((index, len))
     }
@@ -204,10 +226,10 @@ pub trait Provider: Sized {
     fn new_key(&self, material: &KeyMaterial) -> Self::Key;
 
     /// Opens each packet in place and sets each job's `result`. Does not touch replay state.
-    fn open_many(&self, jobs: &mut [OpenJob<'_, Self>]);
+    fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]);
 
     /// Seals each packet and sets each job's `result`.
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]);
+    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]);
 
     /// The work of [`Provider::seal_rtcp`], with the direction's context.
     ///

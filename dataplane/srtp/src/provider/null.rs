@@ -19,14 +19,14 @@ impl Provider for NullProvider {
         material.profile()
     }
 
-    fn open_many(&self, jobs: &mut [OpenJob<'_, Self>]) {
+    fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]) {
         for job in jobs {
             let around = job.header_len + job.key.rtp_tag_len();
             job.result = job.buf.len().checked_sub(around).ok_or(OpenError::TooShort);
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]) {
+    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
         for job in jobs {
             let tag_len = job.key.rtp_tag_len();
             job.result = job.prepare(tag_len).map(|(_, len)| job.header_len + len + tag_len);

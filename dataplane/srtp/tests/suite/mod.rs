@@ -222,7 +222,7 @@ pub fn a_burst_of_many_keys_gives_each_job_its_own_result<P: Provider + Default>
             out
         })
         .collect();
-    let mut jobs: Vec<SealJob<'_, P>> = legs
+    let mut jobs: Vec<SealJob<'_, P::Key>> = legs
         .iter()
         .zip(&mut outs)
         .map(|(leg, out)| {
@@ -245,7 +245,7 @@ pub fn a_burst_of_many_keys_gives_each_job_its_own_result<P: Provider + Default>
     for out in outs.iter_mut().step_by(5) {
         out[header_len] ^= 0x80;
     }
-    let mut jobs: Vec<OpenJob<'_, P>> = legs
+    let mut jobs: Vec<OpenJob<'_, P::Key>> = legs
         .iter()
         .zip(&mut outs)
         .map(|(leg, out)| OpenJob::new(&leg.inbound, SSRC, index(0, 7), header_len, out))

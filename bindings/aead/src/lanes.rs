@@ -1,0 +1,246 @@
+//! How a payload falls into lanes, and the step in which AES and GHASH run side by side.
+//!
+//! Lane 0 of a packet is the counter block that encrypts the tag; lane i is block i of the payload. GHASH has a
+//! block for each of them too: in lane 0 the last block of the header, which has no key stream of its own. Lanes
+//! go in vectors, vectors in groups of [`GROUP`]; whatever is left over is the tail, of 1 to `GROUP` vectors. Between groups
+//! GHASH is reduced to one block, which is added to lane 0 of the next one. The block of the lengths stands in
+//! the first free lane of the tail's last vector, or is multiplied alone where there is none.
+
+use crate::context::{Context, POWERS};
+use crate::ghash::Product;
+use crate::simd::{AesNi, Block, Simd};
+use crate::{IV, PAYLOAD_MAX};
+
+/// Vectors of a group. Seven of two lanes and the lengths make fifteen blocks, for which a context has powers,
+/// and leave the registers that the products need.
+pub(crate) const GROUP: usize = 7;
+
+const ONES: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut at = 0;
+    while at < 32 {
+        bytes[at] = 0xff;
+        at += 1;
+    }
+    bytes
+};
+
+/// Ones in the first `bytes` bytes of a vector.
+#[inline(always)]
+fn mask<S: Simd>(simd: S, bytes: usize) -> S::V {
+    simd.load(&ONES[ONES.len() / 2 - bytes..])
+}
+
+/// A payload's lanes in groups.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape<V> {
+    /// Bytes of the payload.
+    pub(crate) len: usize,
+    /// Whole groups in front of the tail.
+    pub(crate) groups: usize,
+    /// Lanes of the tail, 1 and more.
+    tail_lanes: usize,
+    /// Where the payload of its last vector begins; 0 if that is the first one.
+    pub(crate) last_at: usize,
+    /// Lanes of its last vector that have something in them.
+    pub(crate) last_lanes: usize,
+    /// Ones where that vector has something in it.
+    mask: V,
+    /// Ones in its first free lane; zero when there is none.
+    free: V,
+}
+
+/// Vectors of the tail of a payload of `len` bytes.
+#[inline(always)]
+pub(crate) fn tail_vectors<S: Simd>(len: usize) -> usize {
+    let lanes = len.div_ceil(16) + 1;
+    ((lanes - 1) % (GROUP * S::LANES) + 1).div_ceil(S::LANES)
+}
+
+impl<V: Copy> Shape<V> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<V = V>>(simd: S, len: usize) -> Shape<V> {
+        debug_assert!(len <= PAYLOAD_MAX);
+        let lanes = len.div_ceil(16) + 1;
+        let groups = (lanes - 1) / (GROUP * S::LANES);
+        let tail_lanes = lanes - groups * GROUP * S::LANES;
+        let last_lanes = (tail_lanes - 1) % S::LANES + 1;
+        let before = lanes - last_lanes;
+        let has_free = last_lanes < S::LANES;
+        let free = if has_free { simd.load_lanes(&[0xff; 16], last_lanes) } else { simd.zero() };
+        let mask = mask(simd, 16 + len - 16 * before);
+        let last_at = (16 * before).saturating_sub(16);
+        Shape { len, groups, tail_lanes, last_at, last_lanes, mask, free }
+    }
+
+    /// Whether the only vector is the first and the last one.
+    #[inline(always)]
+    pub(crate) fn is_one_vector<S: Simd<V = V>>(&self) -> bool {
+        self.groups == 0 && self.tail_lanes <= S::LANES
+    }
+
+    /// The powers that the lanes of the tail are multiplied by, the last one of all behind them.
+    #[inline(always)]
+    pub(crate) fn tail_powers<'a, const R: usize>(&self, context: &'a Context<R>) -> &'a [u128] {
+        &context.powers[POWERS - 1 - self.tail_lanes..]
+    }
+
+    /// What of the last vector is payload.
+    #[inline(always)]
+    pub(crate) fn masked<S: Simd<V = V>>(&self, simd: S, last: V) -> V {
+        simd.and(last, self.mask)
+    }
+
+    /// Blocks of payload in the last vector, which may be the first one.
+    #[inline(always)]
+    pub(crate) fn last_blocks<S: Simd<V = V>>(&self, is_first: bool) -> usize {
+        self.last_lanes - usize::from(is_first)
+    }
+
+    /// The block of the lengths in the lane that it has in the last vector; zero if it has none.
+    #[inline(always)]
+    pub(crate) fn lengths_lane<S: Simd<V = V>>(&self, simd: S, header: usize) -> V {
+        let lengths = simd.splat(lengths(simd.narrow(), header, self.len));
+        simd.and(lengths, self.free)
+    }
+
+    /// The tag, before the counter block is added, of the tail's products.
+    #[inline(always)]
+    pub(crate) fn hash<S: Simd<V = V>, const R: usize>(
+        &self,
+        simd: S,
+        products: Product<V>,
+        header: usize,
+        context: &Context<R>,
+    ) -> Block {
+        let narrow = simd.narrow();
+        let mut sum = products.sum(simd);
+        if self.last_lanes == S::LANES {
+            let lengths = lengths(narrow, header, self.len);
+            sum.add(narrow, lengths, narrow.broadcast(&context.powers[POWERS - 1]));
+        }
+        narrow.reverse(sum.reduce(narrow))
+    }
+}
+
+/// The powers that the lanes of a whole group are multiplied by.
+#[inline(always)]
+pub(crate) fn group_powers<S: Simd, const R: usize>(context: &Context<R>) -> &[u128] {
+    &context.powers[POWERS - GROUP * S::LANES..]
+}
+
+/// The last block of GHASH: both lengths in bits.
+#[inline(always)]
+fn lengths(simd: AesNi, header: usize, payload: usize) -> Block {
+    simd.word(((8 * header as u128) << 64) | (8 * payload as u128))
+}
+
+/// What lane 0 has for GHASH: the last block of the header, with all blocks before it folded in.
+#[inline(always)]
+pub(crate) fn fold_header<const R: usize>(
+    simd: AesNi,
+    context: &Context<R>,
+    packet: &[u8],
+    header: usize,
+) -> Block {
+    let before = header.saturating_sub(1) / 16;
+    // The packet goes on behind its header, so that a whole block can be read.
+    let last = simd.load(&packet[16 * before..]);
+    let last = simd.reverse(simd.and(last, mask(simd, header - 16 * before)));
+    if before == 0 {
+        return last;
+    }
+    let mut products = Product::zero(simd);
+    for (block, power) in packet.chunks_exact(16).zip(&context.powers[POWERS - before..]) {
+        products.add(simd, simd.reverse(simd.load(block)), simd.broadcast(power));
+    }
+    simd.xor(products.reduce(simd), last)
+}
+
+/// The counters of one packet, on their way through AES.
+pub(crate) struct Stream<'a, V, const R: usize> {
+    context: &'a Context<R>,
+    /// IV and first round key, added.
+    base: V,
+    /// Number of the next block in the last byte of each lane (SP 800-38D section 7.1).
+    count: V,
+}
+
+impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<V = V>>(
+        simd: S,
+        context: &'a Context<R>,
+        iv: &[u8; IV],
+    ) -> Stream<'a, V, R> {
+        // By two numbers: a vector loaded from what was just stored in parts would wait for the stores.
+        let (low, high) = iv.split_at(8);
+        let low = u64::from_le_bytes(low.try_into().expect("8 of 12 bytes"));
+        let high = u32::from_le_bytes(high.try_into().expect("4 of 12 bytes"));
+        let iv = simd.splat(simd.narrow().word((u128::from(high) << 64) | u128::from(low)));
+        let base = simd.xor(iv, simd.broadcast(&context.round_keys[0]));
+        const FIRST: [u128; 4] = [1 << 120, 2 << 120, 3 << 120, 4 << 120];
+        Stream { context, base, count: simd.load_words(&FIRST) }
+    }
+
+    /// The next `N` vectors of key stream, and the products of `blocks` of whatever packet and `powers`.
+    #[inline(always)]
+    pub(crate) fn step<S: Simd<V = V>, const N: usize, const W: usize>(
+        &mut self,
+        simd: S,
+        blocks: &[V; W],
+        powers: &[u128],
+    ) -> ([V; N], Product<V>) {
+        const { assert!(W < R) };
+        let powers = &powers[..W * S::LANES];
+        let keys = &self.context.round_keys;
+        let forward = simd.splat(simd.narrow().word((S::LANES as u128) << 120));
+        let mut state = [self.base; N];
+        for lane in &mut state {
+            *lane = simd.xor(*lane, self.count);
+            self.count = simd.add_words(self.count, forward);
+        }
+        let mut products = Product::zero(simd);
+        for round in 1..R {
+            let key = simd.broadcast(&keys[round]);
+            for lane in &mut state {
+                *lane = simd.round(*lane, key);
+            }
+            if round <= W {
+                let power = simd.load_words(&powers[(round - 1) * S::LANES..]);
+                products.add(simd, blocks[round - 1], power);
+            }
+        }
+        let key = simd.broadcast(&keys[R]);
+        for lane in &mut state {
+            *lane = simd.last_round(*lane, key);
+        }
+        (state, products)
+    }
+}
+
+/// The products of `blocks` and `powers` when there is no AES to do beside them.
+#[inline(always)]
+pub(crate) fn products<S: Simd, const W: usize>(
+    simd: S,
+    blocks: &[S::V; W],
+    powers: &[u128],
+) -> Product<S::V> {
+    let powers = &powers[..W * S::LANES];
+    let mut products = Product::zero(simd);
+    for (at, block) in blocks.iter().enumerate() {
+        products.add(simd, *block, simd.load_words(&powers[at * S::LANES..]));
+    }
+    products
+}
+
+/// The products of a group, reduced, as the first lane of the next one takes them.
+#[inline(always)]
+pub(crate) fn carry<S: Simd>(simd: S, products: Product<S::V>) -> S::V {
+    simd.alone(products.sum(simd).reduce(simd.narrow()))
+}
+
+/// Bytes of payload in `vectors` vectors; the very first lane of a packet has none.
+pub(crate) const fn bytes<S: Simd>(vectors: usize, is_first: bool) -> usize {
+    (16 * S::LANES * vectors).saturating_sub(if is_first { 16 } else { 0 })
+}

@@ -1,0 +1,158 @@
+//! AES-GCM for a media room: one plaintext sealed straight into many packets under many keys, and bursts
+//! of packets opened under a key each. AES-128 and AES-256, 96-bit IV, 128-bit tag (NIST SP 800-38D).
+//!
+//! A packet is what SRTP makes of it (RFC 7714): a header that is authenticated as it stands, a payload,
+//! a tag of 16 bytes. Libraries seal one buffer under one key per call; for the short packets of a room
+//! most of their time is the call, the partial block at the end and waiting for what a context has in
+//! memory. Here a call takes the whole fan-out: the lengths are looked at once, the GHASH of one packet
+//! fills the gaps in the AES of the next one, and the contexts behind are on their way from memory.
+//!
+//! # Where to start reading
+//! [`seal`](mod@seal) has the order of work, [`open`](mod@open) its mirror, [`ghash`] the arithmetic, [`simd`] the instructions. The
+//! two widths ([`Path`]) are one program, generic over the registers it works on.
+//!
+//! # Constant time
+//! Neither a branch nor an address depends on a key, a plaintext or a tag: control flow and addresses are
+//! functions of lengths, of the number of packets, and of whether a tag held, which the caller tells anyway.
+//! There is no table that is looked up by data; AES rounds, carry-less products, XOR and byte shuffles take the
+//! same time for all operands on every CPU that has them. Tags are compared whole, by one XOR and one test of
+//! all bits. `tests/assembly.rs` looks at what the compiler made of it.
+//!
+//! # What it must never do
+//! Allocate; see an IV twice under one key (the caller's `EgressIndex` is made for that); give away a payload
+//! whose tag did not hold: [`Kernel::open`] wipes it.
+
+mod context;
+mod ghash;
+mod lanes;
+mod open;
+mod seal;
+mod simd;
+
+pub use context::Context;
+pub use open::Open;
+pub use seal::Seal;
+
+use simd::{AesNi, Simd, Vaes};
+
+/// Bytes of the tag.
+pub const TAG: usize = 16;
+/// Bytes of the IV.
+pub const IV: usize = 12;
+/// Bytes of an authenticated header at most: an RTP header with every CSRC but the last three.
+pub const HEADER_MAX: usize = 80;
+/// Bytes of a payload at most: a block counter of one byte is enough for it.
+pub const PAYLOAD_MAX: usize = 4000;
+/// Rounds of AES with a key of 16 bytes: the parameter of contexts and calls.
+pub const AES_128: usize = 10;
+/// Rounds of AES with a key of 32 bytes.
+pub const AES_256: usize = 14;
+
+const _: () = assert!(PAYLOAD_MAX.div_ceil(16) + 1 < 256);
+
+/// Which instructions do the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// VAES and VPCLMULQDQ on 256-bit registers: two blocks per instruction.
+    Vaes,
+    /// AES-NI and PCLMULQDQ on 128-bit registers: one block.
+    AesNi,
+}
+
+impl Path {
+    /// All, the fastest first.
+    pub const ALL: [Path; 2] = [Path::Vaes, Path::AesNi];
+
+    /// A word for consoles and benchmarks.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Path::Vaes => "vaes",
+            Path::AesNi => "aesni",
+        }
+    }
+}
+
+/// The kernel on one path: a value of it is proof that this CPU has the instructions.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel(Token);
+
+#[derive(Debug, Clone, Copy)]
+enum Token {
+    Vaes(Vaes),
+    AesNi(AesNi),
+}
+
+impl Kernel {
+    /// The fastest path of this CPU; `None` where it has no AES instructions.
+    pub fn detect() -> Option<Kernel> {
+        Path::ALL.into_iter().find_map(Kernel::with)
+    }
+
+    /// This path, if the CPU has it.
+    pub fn with(path: Path) -> Option<Kernel> {
+        Some(Kernel(match path {
+            Path::Vaes => Token::Vaes(Vaes::detect()?),
+            Path::AesNi => Token::AesNi(AesNi::detect()?),
+        }))
+    }
+
+    /// The path.
+    pub fn path(self) -> Path {
+        match self.0 {
+            Token::Vaes(_) => Path::Vaes,
+            Token::AesNi(_) => Path::AesNi,
+        }
+    }
+
+    fn narrow(self) -> AesNi {
+        match self.0 {
+            Token::Vaes(simd) => simd.narrow(),
+            Token::AesNi(simd) => simd,
+        }
+    }
+
+    /// Expands a key of 16 bytes.
+    pub fn aes_128(self, key: &[u8; 16]) -> Context<AES_128> {
+        Context::aes_128(self.narrow(), key)
+    }
+
+    /// Expands a key of 32 bytes.
+    pub fn aes_256(self, key: &[u8; 32]) -> Context<AES_256> {
+        Context::aes_256(self.narrow(), key)
+    }
+
+    /// Seals `plaintext` into each packet, behind the packet's own header and under its own key.
+    ///
+    /// # Panics
+    /// If a packet was made for another length of payload.
+    pub fn seal<const R: usize>(self, plaintext: &[u8], packets: &mut [Seal<'_, R>]) {
+        match self.0 {
+            Token::Vaes(simd) => seal::fan_out(simd, plaintext, packets),
+            Token::AesNi(simd) => seal::fan_out(simd, plaintext, packets),
+        }
+    }
+
+    /// Seals a packet whose payload stands behind its header already.
+    pub fn seal_in_place<const R: usize>(self, packet: &mut Seal<'_, R>) {
+        match self.0 {
+            Token::Vaes(simd) => seal::in_place(simd, packet),
+            Token::AesNi(simd) => seal::in_place(simd, packet),
+        }
+    }
+
+    /// Opens each packet in place, under its own key, and says in it whether its tag held. Where it
+    /// did not, the payload is zeros.
+    pub fn open<const R: usize>(self, packets: &mut [Open<'_, R>]) {
+        match self.0 {
+            Token::Vaes(simd) => open::burst(simd, packets),
+            Token::AesNi(simd) => open::burst(simd, packets),
+        }
+    }
+}
+
+/// The length of the payload of a packet of `total` bytes with a header of `header` bytes, if the kernel takes
+/// such a packet.
+pub fn payload_len(total: usize, header: usize) -> Option<usize> {
+    let len = total.checked_sub(header)?.checked_sub(TAG)?;
+    (header <= HEADER_MAX && len <= PAYLOAD_MAX).then_some(len)
+}

@@ -1,0 +1,187 @@
+//! Open: the same way in the other direction. GHASH reads what the key stream is added to, so both go over the
+//! same group in one step, and no packet waits for another.
+
+use crate::context::Context;
+use crate::lanes::{GROUP, Shape, Stream, bytes, carry, fold_header, group_powers, tail_vectors};
+use crate::simd::{Simd, Work, prefetch};
+use crate::{IV, TAG, payload_len};
+
+/// A packet to open.
+#[derive(Debug)]
+pub struct Open<'a, const R: usize> {
+    context: &'a Context<R>,
+    iv: [u8; IV],
+    header: usize,
+    packet: &'a mut [u8],
+    /// Whether its tag held; `false` as long as nobody looked.
+    pub is_authentic: bool,
+}
+
+impl<'a, const R: usize> Open<'a, R> {
+    /// `packet` is the whole packet, header of `header` bytes, payload and tag. `None` when the kernel does not
+    /// take its shape: no header, or one above [`HEADER_MAX`], a payload above [`PAYLOAD_MAX`], no tag.
+    ///
+    /// [`HEADER_MAX`]: crate::HEADER_MAX
+    /// [`PAYLOAD_MAX`]: crate::PAYLOAD_MAX
+    #[inline]
+    pub fn new(
+        context: &'a Context<R>,
+        iv: [u8; IV],
+        header: usize,
+        packet: &'a mut [u8],
+    ) -> Option<Open<'a, R>> {
+        payload_len(packet.len(), header)?;
+        Some(Open { context, iv, header, packet, is_authentic: false })
+    }
+
+    fn payload_len(&self) -> usize {
+        self.packet.len() - self.header - TAG
+    }
+}
+
+pub(crate) fn burst<S: Simd, const R: usize>(simd: S, packets: &mut [Open<'_, R>]) {
+    for at in 0..packets.len() {
+        if let Some(ahead) = packets.get(at + 2) {
+            prefetch(ahead.context);
+        }
+        let packet = &mut packets[at];
+        match tail_vectors::<S>(packet.payload_len()) {
+            1 => simd.run(One::<R, 1> { packet }),
+            2 => simd.run(One::<R, 2> { packet }),
+            3 => simd.run(One::<R, 3> { packet }),
+            4 => simd.run(One::<R, 4> { packet }),
+            5 => simd.run(One::<R, 5> { packet }),
+            6 => simd.run(One::<R, 6> { packet }),
+            _ => simd.run(One::<R, GROUP> { packet }),
+        }
+    }
+}
+
+/// One packet whose tail has `T` vectors.
+struct One<'j, 'a, const R: usize, const T: usize> {
+    packet: &'j mut Open<'a, R>,
+}
+
+impl<S: Simd, const R: usize, const T: usize> Work<S> for One<'_, '_, R, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let narrow = simd.narrow();
+        let Open { context, iv, header, ref mut packet, .. } = *self.packet;
+        let shape = Shape::new(simd, packet.len() - header - TAG);
+        let mut stream = Stream::new(simd, context, &iv);
+        let first = fold_header(narrow, context, packet, header);
+        // Whole vectors are written, and the last one reaches into the tag.
+        let tag = narrow.load(&packet[packet.len() - TAG..]);
+        let lengths = shape.lengths_lane(simd, header);
+        let payload = &mut packet[header..];
+        let (products, counter_block);
+        if shape.groups == 0 {
+            let place = Place::<T, true, true>::new(simd, &shape, payload, 0);
+            let (sealed, mut blocks) = place.read(simd, &shape);
+            blocks[0] = simd.with_first(blocks[0], first);
+            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
+            place.write(simd, keys, sealed);
+            (products, counter_block) = (hashed, simd.first(keys[0]));
+        } else {
+            let powers = group_powers::<S, R>(context);
+            let place = Place::<GROUP, true, false>::new(simd, &shape, payload, 0);
+            let (sealed, mut blocks) = place.read(simd, &shape);
+            blocks[0] = simd.with_first(blocks[0], first);
+            let (keys, mut hashed) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+            place.write(simd, keys, sealed);
+            counter_block = simd.first(keys[0]);
+            for group in 1..shape.groups {
+                let place = Place::<GROUP, false, false>::new(simd, &shape, payload, group);
+                let (sealed, mut blocks) = place.read(simd, &shape);
+                blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
+                let (keys, next) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+                place.write(simd, keys, sealed);
+                hashed = next;
+            }
+            let place = Place::<T, false, true>::new(simd, &shape, payload, shape.groups);
+            let (sealed, mut blocks) = place.read(simd, &shape);
+            blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
+            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
+            place.write(simd, keys, sealed);
+            products = hashed;
+        }
+        let hash = shape.hash(simd, products, header, context);
+        let expected = narrow.xor(hash, counter_block);
+        let is_authentic = narrow.is_zero(narrow.xor(expected, tag));
+        if !is_authentic {
+            payload[..shape.len].fill(0);
+        }
+        self.packet.is_authentic = is_authentic;
+    }
+}
+
+/// Where the `N` vectors of a group or tail stand, looked up before the key stream is made, as in `seal`.
+struct Place<'a, const N: usize, const FIRST: bool, const LAST: bool> {
+    /// Whole vectors.
+    whole: &'a mut [u8],
+    /// The blocks of the last vector.
+    last: &'a mut [u8],
+}
+
+impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST, LAST> {
+    #[inline(always)]
+    fn new<S: Simd>(
+        _: S,
+        shape: &Shape<S::V>,
+        payload: &'a mut [u8],
+        group: usize,
+    ) -> Place<'a, N, FIRST, LAST> {
+        let at = bytes::<S>(GROUP * group, true);
+        let (whole, rest) = payload[at..].split_at_mut(Self::size::<S>());
+        let last = if LAST { shape.last_blocks::<S>(FIRST && N == 1) } else { 0 };
+        Place { whole, last: &mut rest[..16 * last] }
+    }
+
+    /// Bytes of the whole vectors.
+    #[inline(always)]
+    const fn size<S: Simd>() -> usize {
+        bytes::<S>(if LAST { N - 1 } else { N }, FIRST)
+    }
+
+    /// The vectors as they stand and as GHASH takes them.
+    #[inline(always)]
+    fn read<S: Simd>(&self, simd: S, shape: &Shape<S::V>) -> ([S::V; N], [S::V; N]) {
+        let whole = &self.whole[..Self::size::<S>()];
+        let mut sealed = [simd.zero(); N];
+        let mut blocks = sealed;
+        for vector in 0..N {
+            let (is_first, is_last) = (FIRST && vector == 0, LAST && vector + 1 == N);
+            let v = if is_last {
+                simd.load_lanes(self.last, usize::from(is_first))
+            } else if is_first {
+                simd.load_lanes(&whole[..bytes::<S>(1, true)], 1)
+            } else {
+                simd.load(&whole[bytes::<S>(vector, FIRST)..])
+            };
+            sealed[vector] = v;
+            blocks[vector] = simd.reverse(if is_last { shape.masked(simd, v) } else { v });
+        }
+        (sealed, blocks)
+    }
+
+    /// Adds the key stream.
+    #[inline(always)]
+    fn write<S: Simd>(self, simd: S, keys: [S::V; N], sealed: [S::V; N]) {
+        let whole = &mut self.whole[..Self::size::<S>()];
+        for vector in 0..N {
+            let (is_first, is_last) = (FIRST && vector == 0, LAST && vector + 1 == N);
+            let opened = simd.xor(keys[vector], sealed[vector]);
+            if is_last {
+                simd.store_lanes(opened, self.last, usize::from(is_first));
+            } else if is_first {
+                simd.store_lanes(opened, &mut whole[..bytes::<S>(1, true)], 1);
+            } else {
+                simd.store(opened, &mut whole[bytes::<S>(vector, FIRST)..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Seal: key stream over the payload, GHASH over header and ciphertext.
+//!
+//! GHASH needs the ciphertext, so it is always one group behind: while the AES rounds of a group are done, the
+//! group before it is hashed, and the tail of a packet beside the first group of the next packet, which has
+//! another key. That is the order of the loops below; what stands in one step does not wait for each other.
+
+use crate::context::Context;
+use crate::lanes::{
+    GROUP, Shape, Stream, bytes, carry, fold_header, group_powers, products, tail_vectors,
+};
+use crate::simd::{Block, Simd, Work, prefetch};
+use crate::{IV, TAG, payload_len};
+
+/// A packet to seal.
+#[derive(Debug)]
+pub struct Seal<'a, const R: usize> {
+    context: &'a Context<R>,
+    iv: [u8; IV],
+    header: usize,
+    packet: &'a mut [u8],
+}
+
+impl<'a, const R: usize> Seal<'a, R> {
+    /// `packet` is the whole packet: a finished header of `header` bytes, the payload or room for it, room
+    /// for the tag. `None` when the kernel does not take its shape: a header above [`HEADER_MAX`],
+    /// a payload above [`PAYLOAD_MAX`], no room for a tag.
+    ///
+    /// [`HEADER_MAX`]: crate::HEADER_MAX
+    /// [`PAYLOAD_MAX`]: crate::PAYLOAD_MAX
+    #[inline]
+    pub fn new(
+        context: &'a Context<R>,
+        iv: [u8; IV],
+        header: usize,
+        packet: &'a mut [u8],
+    ) -> Option<Seal<'a, R>> {
+        payload_len(packet.len(), header)?;
+        Some(Seal { context, iv, header, packet })
+    }
+
+    fn payload_len(&self) -> usize {
+        self.packet.len() - self.header - TAG
+    }
+}
+
+pub(crate) fn fan_out<S: Simd, const R: usize>(
+    simd: S,
+    plaintext: &[u8],
+    packets: &mut [Seal<'_, R>],
+) {
+    let fits = packets.iter().all(|packet| packet.payload_len() == plaintext.len());
+    assert!(fits, "every packet of a fan-out has room for the payload, and no more");
+    match tail_vectors::<S>(plaintext.len()) {
+        1 => simd.run(FanOut::<R, 1> { plaintext, packets }),
+        2 => simd.run(FanOut::<R, 2> { plaintext, packets }),
+        3 => simd.run(FanOut::<R, 3> { plaintext, packets }),
+        4 => simd.run(FanOut::<R, 4> { plaintext, packets }),
+        5 => simd.run(FanOut::<R, 5> { plaintext, packets }),
+        6 => simd.run(FanOut::<R, 6> { plaintext, packets }),
+        _ => simd.run(FanOut::<R, GROUP> { plaintext, packets }),
+    }
+}
+
+pub(crate) fn in_place<S: Simd, const R: usize>(simd: S, packet: &mut Seal<'_, R>) {
+    match tail_vectors::<S>(packet.payload_len()) {
+        1 => simd.run(InPlace::<R, 1> { packet }),
+        2 => simd.run(InPlace::<R, 2> { packet }),
+        3 => simd.run(InPlace::<R, 3> { packet }),
+        4 => simd.run(InPlace::<R, 4> { packet }),
+        5 => simd.run(InPlace::<R, 5> { packet }),
+        6 => simd.run(InPlace::<R, 6> { packet }),
+        _ => simd.run(InPlace::<R, GROUP> { packet }),
+    }
+}
+
+/// Many packets of one plaintext whose tail has `T` vectors.
+struct FanOut<'p, 'j, 'a, const R: usize, const T: usize> {
+    plaintext: &'p [u8],
+    packets: &'j mut [Seal<'a, R>],
+}
+
+impl<S: Simd, const R: usize, const T: usize> Work<S> for FanOut<'_, '_, '_, R, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let shape = Shape::new(simd, self.plaintext.len());
+        let source = Shared::new(simd, &shape, self.plaintext);
+        seal::<S, _, R, T>(simd, &shape, &source, self.packets);
+    }
+}
+
+/// One packet whose payload is there already.
+struct InPlace<'j, 'a, const R: usize, const T: usize> {
+    packet: &'j mut Seal<'a, R>,
+}
+
+impl<S: Simd, const R: usize, const T: usize> Work<S> for InPlace<'_, '_, R, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self, simd: S) {
+        let shape = Shape::new(simd, self.packet.payload_len());
+        seal::<S, _, R, T>(simd, &shape, &Own, core::slice::from_mut(self.packet));
+    }
+}
+
+/// Where plaintext comes from: from elsewhere for all packets, or from where the ciphertext goes.
+trait Source<S: Simd> {
+    /// The very first vector, whose first lane is free.
+    fn first(&self, simd: S, own: &[u8]) -> S::V;
+    /// All whole vectors of a group, of `len` bytes from `at` on; `None`: they stand in the packet.
+    fn whole(&self, at: usize, len: usize) -> Option<&[u8]>;
+    /// The last vector, whose blocks in the packet are `own`.
+    fn last(&self, simd: S, own: &[u8]) -> S::V;
+}
+
+/// One plaintext for all packets. Both its ends are made into vectors once: whoever reads a whole vector
+/// there would read what is not the plaintext's.
+struct Shared<'p, V> {
+    plaintext: &'p [u8],
+    first: V,
+    last: V,
+}
+
+impl<'p, V: Copy> Shared<'p, V> {
+    #[inline(always)]
+    fn new<S: Simd<V = V>>(simd: S, shape: &Shape<V>, plaintext: &'p [u8]) -> Shared<'p, V> {
+        let first = bytes::<S>(1, true).min(plaintext.len());
+        // Lane 0 and up to three blocks behind it; in the last vector up to four.
+        let mut ends = [0; 64];
+        ends[16..16 + first].copy_from_slice(&plaintext[..first]);
+        let first = simd.load(&ends);
+        if shape.is_one_vector::<S>() {
+            return Shared { plaintext, first, last: first };
+        }
+        let behind = &plaintext[shape.last_at..];
+        ends = [0; 64];
+        ends[..behind.len()].copy_from_slice(behind);
+        Shared { plaintext, first, last: simd.load(&ends) }
+    }
+}
+
+impl<S: Simd> Source<S> for Shared<'_, S::V> {
+    #[inline(always)]
+    fn first(&self, _: S, _: &[u8]) -> S::V {
+        self.first
+    }
+
+    #[inline(always)]
+    fn whole(&self, at: usize, len: usize) -> Option<&[u8]> {
+        Some(&self.plaintext[at..][..len])
+    }
+
+    #[inline(always)]
+    fn last(&self, _: S, _: &[u8]) -> S::V {
+        self.last
+    }
+}
+
+/// What stands in the packet. The tag's room lets whole blocks be read.
+struct Own;
+
+impl<S: Simd> Source<S> for Own {
+    #[inline(always)]
+    fn first(&self, simd: S, own: &[u8]) -> S::V {
+        simd.load_lanes(own, 1)
+    }
+
+    #[inline(always)]
+    fn whole(&self, _: usize, _: usize) -> Option<&[u8]> {
+        None
+    }
+
+    #[inline(always)]
+    fn last(&self, simd: S, own: &[u8]) -> S::V {
+        simd.load_lanes(own, 0)
+    }
+}
+
+/// The tail of a packet that is not hashed yet, and the block that its tag is encrypted by.
+struct Rest<V, const T: usize> {
+    blocks: [V; T],
+    counter_block: Block,
+}
+
+#[inline(always)]
+fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize>(
+    simd: S,
+    shape: &Shape<S::V>,
+    source: &P,
+    packets: &mut [Seal<'_, R>],
+) {
+    // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
+    let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
+    for at in 0..packets.len() {
+        if let Some(ahead) = packets.get(at + 2) {
+            prefetch(ahead.context);
+        }
+        let before = packets[at.saturating_sub(1)].context;
+        let powers = shape.tail_powers(before);
+        let Seal { context, ref iv, header, ref mut packet } = packets[at];
+        let mut stream = Stream::new(simd, context, iv);
+        let first = fold_header(simd.narrow(), context, packet, header);
+        let lengths = shape.lengths_lane(simd, header);
+        let payload = &mut packet[header..];
+        let next;
+        let tail_products;
+        if shape.groups == 0 {
+            let place = Place::<T, true, true>::new::<S, P>(shape, source, payload, 0);
+            let (keys, hashed) = stream.step::<S, T, T>(simd, &rest.blocks, powers);
+            let mut blocks = place.encrypt(simd, shape, source, keys);
+            blocks[0] = simd.with_first(blocks[0], first);
+            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            tail_products = hashed;
+            next = Rest { blocks, counter_block: simd.first(keys[0]) };
+        } else {
+            let place = Place::<GROUP, true, false>::new::<S, P>(shape, source, payload, 0);
+            let (keys, hashed) = stream.step::<S, GROUP, T>(simd, &rest.blocks, powers);
+            let mut blocks = place.encrypt(simd, shape, source, keys);
+            blocks[0] = simd.with_first(blocks[0], first);
+            tail_products = hashed;
+            let counter_block = simd.first(keys[0]);
+            let powers = group_powers::<S, R>(context);
+            for at in 1..shape.groups {
+                let place = Place::<GROUP, false, false>::new::<S, P>(shape, source, payload, at);
+                let (keys, hashed) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+                blocks = place.encrypt(simd, shape, source, keys);
+                blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
+            }
+            let place = Place::<T, false, true>::new::<S, P>(shape, source, payload, shape.groups);
+            let (keys, hashed) = stream.step::<S, T, GROUP>(simd, &blocks, powers);
+            let mut blocks = place.encrypt(simd, shape, source, keys);
+            blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
+            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            next = Rest { blocks, counter_block };
+        }
+        if at > 0 {
+            let hash = shape.hash(simd, tail_products, packets[at - 1].header, before);
+            write_tag(simd, &mut packets[at - 1], hash, rest.counter_block);
+        }
+        rest = next;
+    }
+    if let Some(packet) = packets.last_mut() {
+        let hashed = products(simd, &rest.blocks, shape.tail_powers(packet.context));
+        let hash = shape.hash(simd, hashed, packet.header, packet.context);
+        write_tag(simd, packet, hash, rest.counter_block);
+    }
+}
+
+/// Where the `N` vectors of a group or tail come from and go to. It is looked up before the key stream is
+/// made, and every place in it is known then: a check that may fail, between AES and the end of it, would
+/// keep the compiler from doing the vectors side by side.
+struct Place<'a, const N: usize, const FIRST: bool, const LAST: bool> {
+    /// What is read for whole vectors, unless it is what is written.
+    from: Option<&'a [u8]>,
+    /// Whole vectors.
+    whole: &'a mut [u8],
+    /// The blocks of the last vector.
+    last: &'a mut [u8],
+}
+
+impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST, LAST> {
+    #[inline(always)]
+    fn new<S: Simd, P: Source<S>>(
+        shape: &Shape<S::V>,
+        source: &'a P,
+        payload: &'a mut [u8],
+        group: usize,
+    ) -> Place<'a, N, FIRST, LAST> {
+        let at = bytes::<S>(GROUP * group, true);
+        let whole = bytes::<S>(if LAST { N - 1 } else { N }, FIRST);
+        let from = source.whole(at, whole);
+        let (whole, rest) = payload[at..].split_at_mut(whole);
+        let last = if LAST { shape.last_blocks::<S>(FIRST && N == 1) } else { 0 };
+        Place { from, whole, last: &mut rest[..16 * last] }
+    }
+
+    /// Adds the key stream and gives the blocks for GHASH.
+    #[inline(always)]
+    fn encrypt<S: Simd, P: Source<S>>(
+        self,
+        simd: S,
+        shape: &Shape<S::V>,
+        source: &P,
+        keys: [S::V; N],
+    ) -> [S::V; N] {
+        let size = bytes::<S>(if LAST { N - 1 } else { N }, FIRST);
+        let whole = &mut self.whole[..size];
+        let mut blocks = keys;
+        for (vector, block) in blocks.iter_mut().enumerate() {
+            let (is_first, is_last) = (FIRST && vector == 0, LAST && vector + 1 == N);
+            let at = bytes::<S>(vector, FIRST);
+            let plain = if is_first {
+                let own = if is_last { &*self.last } else { &whole[..bytes::<S>(1, true)] };
+                source.first(simd, own)
+            } else if is_last {
+                source.last(simd, self.last)
+            } else if let Some(from) = self.from {
+                simd.load(&from[..size][at..])
+            } else {
+                simd.load(&whole[at..])
+            };
+            let mut sealed = simd.xor(*block, plain);
+            if is_last {
+                simd.store_lanes(sealed, self.last, usize::from(is_first));
+                sealed = shape.masked(simd, sealed);
+            } else if is_first {
+                simd.store_lanes(sealed, &mut whole[..bytes::<S>(1, true)], 1);
+            } else {
+                simd.store(sealed, &mut whole[at..]);
+            }
+            *block = simd.reverse(sealed);
+        }
+        blocks
+    }
+}
+
+#[inline(always)]
+fn write_tag<S: Simd, const R: usize>(
+    simd: S,
+    packet: &mut Seal<'_, R>,
+    hash: Block,
+    counter_block: Block,
+) {
+    let narrow = simd.narrow();
+    let tag = packet.packet.last_chunk_mut::<TAG>().expect("a packet has room for its tag");
+    narrow.store(narrow.xor(hash, counter_block), tag);
+}

@@ -1,0 +1,477 @@
+//! AES-GCM by the fan-out kernel of `bindings/aead`: all copies of one payload in one call. AES-CM as
+//! everywhere.
+//!
+//! `ring` stays behind it three times: a kernel that does not seal and open what `ring` seals and opens is refused at the
+//! start; one packet in [`CHECK_EVERY`] is opened by `ring` while the node runs, and a kernel that was wrong once
+//! is not asked again; and what the kernel does not take (a header of more than 80 bytes) goes to it.
+
+use std::cell::Cell;
+
+use aead::{AES_128, AES_256, Context, Kernel, Open, Path, Seal};
+use arrayvec::ArrayVec;
+use zeroize::Zeroizing;
+
+use super::cm::CmKey;
+use super::gcm::{Gcm, GcmKey, IV, RingGcm, TAG, rtp_iv};
+use super::{
+    OpenError, OpenJob, Plaintext, Provider, RTP_HEADER_MIN, SealError, SealJob, peek_rtcp,
+    prepare_rtcp,
+};
+use crate::index::{EgressRtcpIndex, PacketIndex, RtcpIndex};
+use crate::key::KeyMaterial;
+use crate::profile::Profile;
+
+/// Packets that go to the kernel in one call; longer lists take several.
+const BATCH: usize = 32;
+/// Sealed packets between two that are opened by `ring` to see whether the kernel is right.
+pub const CHECK_EVERY: u32 = 1 << 16;
+
+/// Why there is no provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoKernel {
+    /// The CPU lacks the instructions.
+    #[error("this CPU has no AES and carry-less multiplication instructions")]
+    NoInstructions,
+    /// The kernel sealed or opened something else than `ring`.
+    #[error("the kernel on path {0} disagrees with ring")]
+    Disagrees(&'static str),
+}
+
+/// AES-GCM by the kernel for one plaintext under many keys.
+#[derive(Debug)]
+pub struct FanoutProvider {
+    kernel: Kernel,
+    /// Sealed packets until the next one that `ring` looks at.
+    until_check: Cell<u32>,
+    checks: Cell<u64>,
+    /// It was wrong while the node ran: everything goes to `ring` from then on.
+    is_refused: Cell<bool>,
+}
+
+impl FanoutProvider {
+    /// The fastest path of this CPU that agrees with `ring`.
+    ///
+    /// # Errors
+    /// [`NoKernel`], of the last path that was tried.
+    pub fn detect() -> Result<FanoutProvider, NoKernel> {
+        let mut found = Err(NoKernel::NoInstructions);
+        for kernel in Path::ALL.into_iter().filter_map(Kernel::with) {
+            found = FanoutProvider::checked(kernel);
+            if found.is_ok() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// This path, as operators and benchmarks ask for it by [`FanoutProvider::path`]'s words.
+    ///
+    /// # Errors
+    /// [`NoKernel`]; there is no path of another name either.
+    pub fn with_path(name: &str) -> Result<FanoutProvider, NoKernel> {
+        let path = Path::ALL.into_iter().find(|path| path.name() == name);
+        let kernel = path.and_then(Kernel::with).ok_or(NoKernel::NoInstructions)?;
+        FanoutProvider::checked(kernel)
+    }
+
+    fn checked(kernel: Kernel) -> Result<FanoutProvider, NoKernel> {
+        let provider = FanoutProvider {
+            kernel,
+            until_check: Cell::new(CHECK_EVERY),
+            checks: Cell::new(0),
+            is_refused: Cell::new(false),
+        };
+        match agrees(kernel) {
+            true => Ok(provider),
+            false => Err(NoKernel::Disagrees(kernel.path().name())),
+        }
+    }
+
+    /// The path: `vaes` or `aesni`; `ring` once the kernel was found wrong.
+    pub fn path(&self) -> &'static str {
+        if self.is_refused.get() { "ring" } else { self.kernel.path().name() }
+    }
+
+    /// Packets that `ring` has looked at.
+    pub fn checks(&self) -> u64 {
+        self.checks.get()
+    }
+
+    /// Seals jobs that have profile and plaintext in common.
+    fn seal_gcm<const R: usize>(&self, jobs: &mut [SealJob<'_, FanoutKey>], of: Parts<R>) {
+        for jobs in jobs.chunks_mut(BATCH) {
+            let plaintext = jobs[0].plaintext;
+            let mut packets = ArrayVec::<Seal<'_, R>, BATCH>::new();
+            let mut sample = None;
+            for (at, job) in jobs.iter_mut().enumerate() {
+                let Some((salt, context)) = of(job.key) else { continue };
+                let (header_len, len) = (job.header_len, job.plaintext.len());
+                let is_taken = header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
+                if self.is_refused.get() || !is_taken {
+                    job.result = seal_by_ring(job, salt, context);
+                    continue;
+                }
+                match job.check(TAG) {
+                    Err(error) => job.result = Err(error),
+                    Ok((index, _)) => {
+                        let total = header_len + len + TAG;
+                        job.result = Ok(total);
+                        sample = Some((at, index));
+                        let iv = rtp_iv(*salt, job.ssrc, index);
+                        packets.extend(Seal::new(context, iv, header_len, &mut job.out[..total]));
+                    }
+                }
+            }
+            match plaintext {
+                Plaintext::Shared(plaintext) => self.kernel.seal(plaintext, &mut packets),
+                Plaintext::InPlace(_) => {
+                    packets.iter_mut().for_each(|packet| self.kernel.seal_in_place(packet));
+                }
+            }
+            drop(packets);
+            if let Some(sample) = sample {
+                self.look_at(jobs, sample, of);
+            }
+        }
+    }
+
+    /// Opens jobs that have the profile in common.
+    fn open_gcm<const R: usize>(&self, jobs: &mut [OpenJob<'_, FanoutKey>], of: Parts<R>) {
+        for jobs in jobs.chunks_mut(BATCH) {
+            let mut packets = ArrayVec::<Open<'_, R>, BATCH>::new();
+            for job in jobs.iter_mut() {
+                let Some((salt, context)) = of(job.key) else { continue };
+                let is_taken = aead::payload_len(job.buf.len(), job.header_len).is_some();
+                if job.header_len < RTP_HEADER_MIN {
+                    job.result = Err(OpenError::TooShort);
+                } else if self.is_refused.get() || !is_taken {
+                    // What is too short is told by it too.
+                    job.result = open_by_ring(job, salt, context);
+                } else {
+                    // Pending until the kernel has told.
+                    job.result = Err(OpenError::Pending);
+                    let iv = rtp_iv(*salt, job.ssrc, job.index);
+                    packets.extend(Open::new(context, iv, job.header_len, job.buf));
+                }
+            }
+            self.kernel.open(&mut packets);
+            let held: ArrayVec<bool, BATCH> =
+                packets.into_iter().map(|packet| packet.is_authentic).collect();
+            let waiting = jobs.iter_mut().filter(|job| job.result == Err(OpenError::Pending));
+            for (job, held) in waiting.zip(held) {
+                let len = job.buf.len() - job.header_len - TAG;
+                job.result = if held { Ok(len) } else { Err(OpenError::BadTag) };
+            }
+        }
+    }
+
+    /// Lets `ring` open the sample of `jobs` when its time has come. If that fails, none of them counts as
+    /// sealed, and the kernel is not asked again.
+    #[inline]
+    fn look_at<const R: usize>(
+        &self,
+        jobs: &mut [SealJob<'_, FanoutKey>],
+        sample: (usize, PacketIndex),
+        of: Parts<R>,
+    ) {
+        match self.until_check.get().checked_sub(jobs.len() as u32) {
+            Some(left) => self.until_check.set(left),
+            None => {
+                self.until_check.set(CHECK_EVERY);
+                self.checks.set(self.checks.get() + 1);
+                if !is_right(&jobs[sample.0], sample.1, of) {
+                    self.is_refused.set(true);
+                    jobs.iter_mut().for_each(|job| job.result = Err(SealError::Refused));
+                }
+            }
+        }
+    }
+}
+
+impl Provider for FanoutProvider {
+    type Key = FanoutKey;
+
+    fn new_key(&self, material: &KeyMaterial) -> FanoutKey {
+        let (key, auth, salt) = (material.key(), material.auth(), material.salt());
+        let gcm_salt = || Zeroizing::new(salt.try_into().expect("12 bytes by the profile"));
+        FanoutKey(match material.profile() {
+            Profile::AeadAes128Gcm => {
+                let key = key.try_into().expect("16 bytes by the profile");
+                Cipher::Gcm128 { salt: gcm_salt(), context: self.kernel.aes_128(key) }
+            }
+            Profile::AeadAes256Gcm => {
+                let key = key.try_into().expect("32 bytes by the profile");
+                Cipher::Gcm256 { salt: gcm_salt(), context: self.kernel.aes_256(key) }
+            }
+            Profile::AesCm128HmacSha1_80 => Cipher::Cm(CmKey::new(key, auth, salt)),
+        })
+    }
+
+    fn open_many(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
+        for run in jobs.chunk_by_mut(|a, b| a.key.profile() == b.key.profile()) {
+            match run[0].key.0 {
+                Cipher::Gcm128 { .. } => self.open_gcm(run, FanoutKey::aes_128),
+                Cipher::Gcm256 { .. } => self.open_gcm(run, FanoutKey::aes_256),
+                Cipher::Cm(_) => run.iter_mut().for_each(open_cm),
+            }
+        }
+    }
+
+    fn seal_many(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
+        let alike = |a: &SealJob<'_, _>, b: &SealJob<'_, _>| {
+            let (a_key, b_key): (&FanoutKey, &FanoutKey) = (a.key, b.key);
+            a_key.profile() == b_key.profile() && a.plaintext.is_that_of(&b.plaintext)
+        };
+        for run in jobs.chunk_by_mut(alike) {
+            match run[0].key.0 {
+                Cipher::Gcm128 { .. } => self.seal_gcm(run, FanoutKey::aes_128),
+                Cipher::Gcm256 { .. } => self.seal_gcm(run, FanoutKey::aes_256),
+                Cipher::Cm(_) => run.iter_mut().for_each(seal_cm),
+            }
+        }
+    }
+
+    fn seal_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &FanoutKey,
+        index: EgressRtcpIndex,
+        buf: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
+        let ssrc = prepare_rtcp(profile, buf, len)?;
+        Ok(match &key.0 {
+            Cipher::Gcm128 { salt, context } => {
+                rtcp_key(salt, context).seal_rtcp(ssrc, index.index(), buf, len)
+            }
+            Cipher::Gcm256 { salt, context } => {
+                rtcp_key(salt, context).seal_rtcp(ssrc, index.index(), buf, len)
+            }
+            Cipher::Cm(key) => key.seal_rtcp(ssrc, index.index(), buf, len),
+        })
+    }
+
+    fn open_rtcp_with(
+        &self,
+        profile: Profile,
+        key: &FanoutKey,
+        buf: &mut [u8],
+    ) -> Result<(usize, RtcpIndex), OpenError> {
+        let peek = peek_rtcp(profile, buf)?;
+        let len = match &key.0 {
+            Cipher::Gcm128 { salt, context } => {
+                rtcp_key(salt, context).open_rtcp(peek.ssrc, peek.index, buf)?
+            }
+            Cipher::Gcm256 { salt, context } => {
+                rtcp_key(salt, context).open_rtcp(peek.ssrc, peek.index, buf)?
+            }
+            Cipher::Cm(key) => key.open_rtcp(peek.ssrc, peek.index, buf)?,
+        };
+        Ok((len, peek.index))
+    }
+}
+
+/// A key context of [`FanoutProvider`]: eight cache lines under every profile.
+#[repr(align(64))]
+pub struct FanoutKey(Cipher);
+
+const _: () = assert!(size_of::<FanoutKey>() == 512 && size_of::<Option<FanoutKey>>() == 512);
+
+// Salt and context side by side, not a record of their own: the tag then lies beside the salt.
+#[allow(clippy::large_enum_variant)]
+enum Cipher {
+    Gcm128 { salt: Zeroizing<[u8; IV]>, context: Context<AES_128> },
+    Gcm256 { salt: Zeroizing<[u8; IV]>, context: Context<AES_256> },
+    Cm(CmKey),
+}
+
+/// Salt and context of a key, if it has `R` rounds.
+type Parts<const R: usize> = fn(&FanoutKey) -> Option<(&[u8; IV], &Context<R>)>;
+
+impl FanoutKey {
+    #[inline]
+    fn aes_128(&self) -> Option<(&[u8; IV], &Context<AES_128>)> {
+        match &self.0 {
+            Cipher::Gcm128 { salt, context } => Some((salt, context)),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn aes_256(&self) -> Option<(&[u8; IV], &Context<AES_256>)> {
+        match &self.0 {
+            Cipher::Gcm256 { salt, context } => Some((salt, context)),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn profile(&self) -> Profile {
+        match self.0 {
+            Cipher::Gcm128 { .. } => Profile::AeadAes128Gcm,
+            Cipher::Gcm256 { .. } => Profile::AeadAes256Gcm,
+            Cipher::Cm(_) => Profile::AesCm128HmacSha1_80,
+        }
+    }
+}
+
+fn ring<const R: usize>(context: &Context<R>) -> RingGcm {
+    let mut room = Zeroizing::new([0; 32]);
+    RingGcm::new(context.key(&mut room))
+}
+
+/// RTCP is authenticated over what stands in front of it and behind it, which the kernel does not do.
+fn rtcp_key<const R: usize>(salt: &[u8; IV], context: &Context<R>) -> GcmKey<RingGcm> {
+    GcmKey::from_parts(ring(context), *salt)
+}
+
+fn seal_by_ring<const R: usize>(
+    job: &mut SealJob<'_, FanoutKey>,
+    salt: &[u8; IV],
+    context: &Context<R>,
+) -> Result<usize, SealError> {
+    let (index, len) = job.prepare(TAG)?;
+    let key = GcmKey::from_parts(ring(context), *salt);
+    Ok(key.seal_rtp(job.ssrc, index, job.header_len, len, job.out))
+}
+
+fn open_by_ring<const R: usize>(
+    job: &mut OpenJob<'_, FanoutKey>,
+    salt: &[u8; IV],
+    context: &Context<R>,
+) -> Result<usize, OpenError> {
+    let key = GcmKey::from_parts(ring(context), *salt);
+    key.open_rtp(job.ssrc, job.index, job.header_len, job.buf)
+}
+
+fn open_cm(job: &mut OpenJob<'_, FanoutKey>) {
+    let Cipher::Cm(key) = &job.key.0 else { return };
+    job.result = match job.header_len < RTP_HEADER_MIN {
+        true => Err(OpenError::TooShort),
+        false => key.open_rtp(job.ssrc, job.index, job.header_len, job.buf),
+    };
+}
+
+fn seal_cm(job: &mut SealJob<'_, FanoutKey>) {
+    let Cipher::Cm(key) = &job.key.0 else { return };
+    let prepared = job.prepare(Profile::AesCm128HmacSha1_80.rtp_tag_len());
+    job.result =
+        prepared.map(|(index, len)| key.seal_rtp(job.ssrc, index, job.header_len, len, job.out));
+}
+
+/// Whether `ring` opens what the kernel sealed.
+#[cold]
+fn is_right<const R: usize>(
+    job: &SealJob<'_, FanoutKey>,
+    index: PacketIndex,
+    of: Parts<R>,
+) -> bool {
+    let (Some(packet), Some((salt, context))) = (job.packet(), of(job.key)) else { return false };
+    let mut copy = [0; aead::HEADER_MAX + aead::PAYLOAD_MAX + TAG];
+    let copy = &mut copy[..packet.len()];
+    copy.copy_from_slice(packet);
+    let key = GcmKey::from_parts(ring(context), *salt);
+    match (key.open_rtp(job.ssrc, index, job.header_len, copy), job.plaintext) {
+        (Ok(len), Plaintext::Shared(payload)) => copy[job.header_len..][..len] == *payload,
+        (Ok(_), Plaintext::InPlace(_)) => true,
+        (Err(_), _) => false,
+    }
+}
+
+/// Whether a kernel seals to the bytes that `ring` seals to, opens them, and refuses what was changed: every
+/// number of blocks that the code treats in its own way, with headers of one block and of several.
+fn agrees(kernel: Kernel) -> bool {
+    let small = kernel.aes_128(&core::array::from_fn(|at| at as u8 ^ 0xa5));
+    let large = kernel.aes_256(&core::array::from_fn(|at| at as u8 ^ 0x5a));
+    let lens = (0..=260).chain([399, 400, 401, 1199, 1200, 1201, 1500]);
+    lens.into_iter().all(|len| {
+        [12, 16, 20, 33, 80].into_iter().all(|header| {
+            agrees_on(kernel, &small, header, len) && agrees_on(kernel, &large, header, len)
+        })
+    })
+}
+
+fn agrees_on<const R: usize>(
+    kernel: Kernel,
+    context: &Context<R>,
+    header: usize,
+    len: usize,
+) -> bool {
+    let mut bytes = [0; aead::HEADER_MAX + 1500 + TAG];
+    let expected = &mut bytes[..header + len + TAG];
+    expected.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 7 + len) as u8);
+    let mut rooms = [[0; aead::HEADER_MAX + 1500 + TAG]; 3];
+    let iv = [len as u8; IV];
+    let mut packets = ArrayVec::<Seal<'_, R>, 3>::new();
+    for room in &mut rooms {
+        let packet = &mut room[..expected.len()];
+        packet[..header].copy_from_slice(&expected[..header]);
+        packets.extend(Seal::new(context, iv, header, packet));
+    }
+    kernel.seal(&expected[header..header + len], &mut packets);
+    drop(packets);
+    let mut plaintext = [0; 1500];
+    plaintext[..len].copy_from_slice(&expected[header..header + len]);
+    let (head, rest) = expected.split_at_mut(header);
+    let (payload, tag) = rest.split_at_mut(len);
+    tag.copy_from_slice(&ring(context).seal(iv, head, payload));
+    let mut is_right = rooms.iter().all(|room| room.starts_with(expected));
+    rooms[2][header + len] ^= 1;
+    let mut packets = ArrayVec::<Open<'_, R>, 3>::new();
+    for room in &mut rooms {
+        packets.extend(Open::new(context, iv, header, &mut room[..expected.len()]));
+    }
+    kernel.open(&mut packets);
+    let held: [bool; 3] = core::array::from_fn(|at| packets[at].is_authentic);
+    is_right &= held == [true, true, false];
+    drop(packets);
+    is_right && rooms[..2].iter().all(|room| room[header..].starts_with(&plaintext[..len]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::EgressIndex;
+    use crate::transform::Outbound;
+
+    #[test]
+    fn every_path_of_this_cpu_agrees_with_ring() {
+        let found: Vec<_> = Path::ALL.into_iter().filter_map(Kernel::with).collect();
+        assert!(found.into_iter().all(agrees));
+        assert!(FanoutProvider::with_path("abacus").is_err());
+    }
+
+    #[test]
+    fn a_kernel_that_was_wrong_once_is_not_asked_again() {
+        let Ok(provider) = FanoutProvider::detect() else { return };
+        let material =
+            |fill| KeyMaterial::from_parts(Profile::AeadAes128Gcm, &[fill; 16], &[], &[7; 12]);
+        let keys = |fill| Outbound::<FanoutProvider> {
+            rtp: provider.new_key(&material(fill)),
+            rtcp: material(fill),
+        };
+        let good = keys(1);
+        let seal = |keys: &Outbound<FanoutProvider>, out: &mut [u8]| {
+            let index = PacketIndex::new(5).unwrap();
+            out[2..4].copy_from_slice(&index.seq().to_be_bytes());
+            let shared = Plaintext::Shared(b"sound");
+            let mut job = [SealJob::new(keys, 0, EgressIndex::new(index), 12, shared, out)];
+            provider.seal_many(&mut job);
+            job[0].result
+        };
+        let (mut first, mut second) = ([0; 40], [0; 40]);
+        provider.until_check.set(0);
+        assert_eq!(seal(&good, &mut first), Ok(33));
+        assert_eq!((provider.checks(), provider.path() == "ring"), (1, false));
+        // A context whose round keys are not those of its key: what a broken kernel looks like.
+        let mut bad = keys(1);
+        let FanoutKey(Cipher::Gcm128 { context, .. }) = &mut bad.rtp else { unreachable!() };
+        *context = context.damaged();
+        provider.until_check.set(0);
+        assert_eq!(seal(&bad, &mut second), Err(SealError::Refused));
+        assert_eq!((provider.checks(), provider.path()), (2, "ring"));
+        // From now on `ring` seals, and to the same bytes.
+        assert_eq!(seal(&good, &mut second), Ok(33));
+        assert_eq!(first, second);
+    }
+}
