@@ -10,7 +10,7 @@ use proto::{
 };
 use roomlane_core::{Burst, Datagram, Duration, Instant, Io, Now, Shard, ShardConfig};
 use srtp::audit::{Audited, NonceAuditor};
-use srtp::{Profile, RingProvider};
+use srtp::{FanoutProvider, Profile};
 
 use crate::bundle::Bundle;
 use crate::mem::MemIo;
@@ -24,7 +24,7 @@ pub const BUFS: usize = 4096;
 /// The node's own address.
 pub const LOCAL: Endpoint = Endpoint::v4([198, 18, 1, 2], 8000);
 
-type TestShard = Shard<Audited<RingProvider>>;
+type TestShard = Shard<Audited<FanoutProvider>>;
 
 /// Everything between the publishers and the subscribers.
 pub struct World {
@@ -480,7 +480,9 @@ fn new_shard(id: usize, auditor: &NonceAuditor, now: Now) -> TestShard {
         room_linger: Duration::from_s(10),
         history_packets: 2048,
     };
-    Shard::new(&config, Audited::new(RingProvider::new(), auditor), now)
+    // What a node runs with on this CPU.
+    let provider = FanoutProvider::detect().expect("a CPU with AES instructions");
+    Shard::new(&config, Audited::new(provider, auditor), now)
 }
 
 fn buf_fill(buf: &mut impl roomlane_core::Buf, bytes: &[u8]) {

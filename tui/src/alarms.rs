@@ -145,6 +145,10 @@ fn workers(app: &App, found: &mut Findings) {
             }
         }
         let Some(counters) = &view.counters else { continue };
+        if counters.seal_faults > 0 {
+            let text = format!("worker {shard}: cipher kernel was wrong, ring seals");
+            found.state(format!("cipher {shard}"), text);
+        }
         let node = &snapshot.node;
         let tables = [
             ("sessions", counters.sessions, node.sessions_max),
@@ -276,6 +280,10 @@ mod tests {
         assert!(worker(|w| w.heartbeat_ns -= 1_200_000_000).contains("worker 0 stalled"));
         assert!(worker(|w| w.restarts = 1).contains("worker 0 was replaced"));
         assert!(worker(|w| w.bufs_in_use = w.bufs_total - 5).contains("buffers low on worker 0"));
+        let wrong = after(|look, _| {
+            look.snapshot.shards[0].counters.as_mut().unwrap().seal_faults = 1;
+        });
+        assert!(wrong.contains("cipher kernel was wrong, ring seals"), "{wrong}");
         let full = after(|look, _| look.snapshot.node.sessions_max = 5);
         assert!(full.contains("table full on worker 0: 5 of 5 sessions"), "{full}");
         let down =

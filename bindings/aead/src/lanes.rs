@@ -2,9 +2,9 @@
 //!
 //! Lane 0 of a packet is the counter block that encrypts the tag; lane i is block i of the payload. GHASH has a
 //! block for each of them too: in lane 0 the last block of the header, which has no key stream of its own. Lanes
-//! go in vectors, vectors in groups of [`GROUP`]; whatever is left over is the tail, of 1 to `GROUP` vectors. Between groups
-//! GHASH is reduced to one block, which is added to lane 0 of the next one. The block of the lengths stands in
-//! the first free lane of the tail's last vector, or is multiplied alone where there is none.
+//! go in vectors, vectors in groups of [`GROUP`]; what is left over is the tail, of 1 to `GROUP` vectors. Between
+//! groups GHASH is reduced to one block, which is added to lane 0 of the next one. The block of the lengths
+//! stands in the first free lane of the tail's last vector, or is multiplied alone where there is none.
 
 use crate::context::{Context, POWERS};
 use crate::ghash::Product;

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use crate::error::{ConfigError, ConfigErrors, Span, Warning, line_column};
 use crate::model::{
-    App, AppQuota, Config, Control, Environment, Limits, Listen, Node, Poll, Port, PortType,
+    Aead, App, AppQuota, Config, Control, Environment, Limits, Listen, Node, Poll, Port, PortType,
     Workers,
 };
 use crate::net::Cidr;
@@ -269,6 +269,8 @@ fn workers(c: &mut Checker<'_>, raw: &RawWorkers) -> Workers {
     }
     let poll =
         c.choice(&raw.poll, "workers.poll", &[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)]);
+    let paths = [Aead::Auto, Aead::Vaes, Aead::AesNi, Aead::Ring].map(|path| (path.name(), path));
+    let aead = c.choice(&raw.aead, "workers.aead", &paths);
     let user = c.account(&raw.user, "workers.user");
     let group = c.account(&raw.group, "workers.group");
     if let (None, Some(value)) = (&user, &raw.group) {
@@ -280,7 +282,7 @@ fn workers(c: &mut Checker<'_>, raw: &RawWorkers) -> Workers {
         );
     }
     let time_turns = raw.time_turns.unwrap_or_default();
-    Workers { cores, poll, time_turns, user, group }
+    Workers { cores, poll, aead, time_turns, user, group }
 }
 
 fn limits(c: &mut Checker<'_>, raw: &RawLimits) -> Limits {

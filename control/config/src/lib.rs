@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Warning};
 pub use keys::{Change, Effect, changes};
 pub use model::{
-    App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen, Node,
-    Notify, Poll, Port, PortType, Tls, Workers,
+    Aead, App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen,
+    Node, Notify, Poll, Port, PortType, Tls, Workers,
 };
 pub use net::Cidr;
 pub use schema::schema;

@@ -181,6 +181,8 @@ pub struct Workers {
     pub cores: Vec<u16>,
     /// What a worker without work does.
     pub poll: Poll,
+    /// Which code seals and opens AES-GCM.
+    pub aead: Aead,
     /// Each turn's CPU time is counted, at the price of two system calls.
     pub time_turns: bool,
     /// The data plane becomes this user once its devices are open.
@@ -193,6 +195,31 @@ impl Workers {
     /// How many shards there are: at least one.
     pub fn shards(&self) -> usize {
         self.cores.len().max(1)
+    }
+}
+
+/// Which code seals and opens AES-GCM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aead {
+    /// The fastest that this CPU has and that agrees with `ring`.
+    Auto,
+    /// The fan-out kernel on VAES and VPCLMULQDQ.
+    Vaes,
+    /// The fan-out kernel on AES-NI and PCLMULQDQ.
+    AesNi,
+    /// `ring`.
+    Ring,
+}
+
+impl Aead {
+    /// The word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Aead::Auto => "auto",
+            Aead::Vaes => "vaes",
+            Aead::AesNi => "aesni",
+            Aead::Ring => "ring",
+        }
     }
 }
 

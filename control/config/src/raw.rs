@@ -50,6 +50,7 @@ pub(crate) struct RawPort {
 pub(crate) struct RawWorkers {
     pub(crate) cores: Option<Vec<Spanned<u64>>>,
     pub(crate) poll: Text,
+    pub(crate) aead: Text,
     pub(crate) time_turns: Option<bool>,
     pub(crate) user: Text,
     pub(crate) group: Text,

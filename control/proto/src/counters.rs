@@ -138,6 +138,10 @@ pub struct ShardCounters {
     pub classes: [u64; CLASSES.len()],
     /// Those dropped as `auth_failed` that were connectivity checks.
     pub stun_auth_failed: u64,
+    /// Sealed packets that another library opened, to watch the cipher kernel.
+    pub seal_checks: u64,
+    /// Those of them that it did not open: the kernel is not used any more from the first one on.
+    pub seal_faults: u64,
 }
 
 impl Default for ShardCounters {

@@ -105,6 +105,8 @@ metrics! {
     RTX_MISSED Counter "roomlane_rtx_missed_total" ["worker"] "Lost packets that could not be sent again.";
     RTCP Counter "roomlane_rtcp_packets_total" ["worker" "direction"] "RTCP packets by direction.";
     TRANSPORT_FEEDBACK Counter "roomlane_transport_feedback_total" ["worker"] "Transport-wide feedback packets sent to publishers.";
+    SEAL_CHECKS Counter "roomlane_seal_checks_total" ["worker"] "Sealed packets that another library opened, to watch the cipher kernel.";
+    SEAL_FAULTS Counter "roomlane_seal_faults_total" ["worker"] "Those of them that it did not open; the kernel is not used any more.";
     HANDSHAKE_DATAGRAMS Counter "roomlane_handshake_datagrams_total" ["worker" "direction"] "DTLS datagrams between the shard and the control daemon.";
     RELAY Counter "roomlane_relay_packets_total" ["worker" "direction"] "Opened copies between shards.";
     STAGE_PACKETS Counter "roomlane_stage_packets_total" ["worker" "stage"] "Packets by stage of the packet path.";

@@ -154,7 +154,7 @@ fn add(total: &mut ShardCounters, part: &ShardCounters) {
     fields!(rx_packets rx_bytes forwarded done punted steered tx_packets tx_bytes rtcp_rx rtcp_tx);
     fields!(pli_rx pli_tx relay_tx relay_rx events_lost commands commands_refused rooms sessions);
     fields!(publications subscriptions stun_answered injected nack_rx nack_tx rtx_rx rtx_tx);
-    fields!(rtx_missed transport_cc_tx stun_auth_failed);
+    fields!(rtx_missed transport_cc_tx stun_auth_failed seal_checks seal_faults);
     sum_into(&mut total.classes, &part.classes);
     sum_into(&mut total.drops, &part.drops);
     sum_into(&mut total.egress_drops, &part.egress_drops);

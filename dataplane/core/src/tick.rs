@@ -19,6 +19,7 @@ impl<P: Provider> Shard<P> {
         flush_pending_pli(self, now, io);
         self.send_feedback(now, io);
         self.history.wipe(HISTORY_WIPES);
+        (self.counters.seal_checks, self.counters.seal_faults) = self.provider.watched();
         // Every hundredth session, another share each time: all of them once per interval.
         let phase = self.ticks % TICKS_PER_VISIT;
         self.ticks = self.ticks.wrapping_add(1);

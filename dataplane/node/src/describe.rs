@@ -4,15 +4,15 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use config::Config;
+use config::{Aead, Config};
 use proto::ShardId;
 use proto::region::{PORT_TEXT_BYTES, RING_BYTES, Sizes};
 use roomlane_core::limits::HISTORY_SLOT;
 use roomlane_core::{BUF_CAPACITY, Duration, HEADROOM, Now, Shard, ShardConfig};
 use serde_json::{Value, json};
-use srtp::RingProvider;
+use srtp::{FanoutProvider, Provider, RingProvider};
 
-use crate::node::sizes;
+use crate::node::{aead_path, sizes};
 use crate::regions::{PortText, stats_payload_bytes};
 use crate::relay;
 
@@ -54,6 +54,7 @@ impl About {
             "udp_base": config.port.udp_base,
             "mtu": config.port.mtu,
             "vlan": config.port.vlan,
+            "aead": aead_path(config.workers.aead),
             "workers": workers.collect::<Vec<_>>(),
         }))
     }
@@ -112,7 +113,7 @@ pub fn layout(config: &Config) -> String {
     let shards = sizes.shards as usize;
     let ledger = sizes.control_bytes() - sizes.command_ring(0) - shards * 2 * RING_BYTES;
     let pool = config.port.mempool_buffers as usize * (HEADROOM + BUF_CAPACITY);
-    let shard = shard_bytes(&sizes);
+    let shard = shard_bytes(&sizes, config.workers.aead);
     let history = config.limits.history_packets as usize * HISTORY_SLOT;
     let rows = [
         ("command and event rings (shared, locked)", shards * 2 * RING_BYTES),
@@ -141,7 +142,17 @@ pub fn layout(config: &Config) -> String {
 
 /// Bytes that a shard takes when it is made: it sets aside all it will ever use, so making one and
 /// looking at this process's resident memory tells them.
-fn shard_bytes(sizes: &Sizes) -> usize {
+fn shard_bytes(sizes: &Sizes, aead: Aead) -> usize {
+    match aead {
+        Aead::Ring => bytes_of(sizes, RingProvider::new()),
+        _ => match FanoutProvider::detect() {
+            Ok(kernel) => bytes_of(sizes, kernel),
+            Err(_) => bytes_of(sizes, RingProvider::new()),
+        },
+    }
+}
+
+fn bytes_of(sizes: &Sizes, provider: impl Provider) -> usize {
     let config = ShardConfig {
         id: ShardId(0),
         seed: [0; 32],
@@ -152,7 +163,7 @@ fn shard_bytes(sizes: &Sizes) -> usize {
         history_packets: 0,
     };
     let before = resident_bytes();
-    let shard = Shard::new(&config, RingProvider::new(), Now::default());
+    let shard = Shard::new(&config, provider, Now::default());
     let after = resident_bytes();
     drop(shard);
     after.saturating_sub(before)

@@ -8,14 +8,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
-use config::{Config, PortType};
+use config::{Aead, Config, PortType};
 use port::Port;
 use proto::ShardId;
 use proto::link::{DATAPLANE_SOCKET, STATS_SOCKET};
 use proto::region::Sizes;
 use roomlane_core::{Duration, ShardConfig};
 use shm::event::Event as WakeUp;
-use srtp::RingProvider;
+use srtp::{FanoutProvider, NoKernel, Provider, RingProvider};
 
 use crate::idle::Poll;
 use crate::link::{Link, LinkHandle, LinkParts};
@@ -78,6 +78,7 @@ pub struct Seat {
     wake: Option<WakeUp>,
     poll: Poll,
     time_turns: bool,
+    aead: Aead,
     common: Common,
 }
 
@@ -118,11 +119,27 @@ impl Seat {
         thread.context("the host has no thread for a worker")
     }
 
+    /// By which code the worker seals and opens is decided here, once: from then on it is a type.
     fn work<P: Port, G>(self, open: impl FnOnce() -> Result<(P, G)>) {
+        const FOUND: &str = "the kernel was found before";
+        match self.aead {
+            Aead::Ring => self.serve(open, RingProvider::new),
+            Aead::Auto if FanoutProvider::detect().is_err() => self.serve(open, RingProvider::new),
+            Aead::Auto => self.serve(open, || FanoutProvider::detect().expect(FOUND)),
+            Aead::Vaes => self.serve(open, || FanoutProvider::with_path("vaes").expect(FOUND)),
+            Aead::AesNi => self.serve(open, || FanoutProvider::with_path("aesni").expect(FOUND)),
+        }
+    }
+
+    fn serve<P: Port, G, C: Provider>(
+        self,
+        open: impl FnOnce() -> Result<(P, G)>,
+        provider: fn() -> C,
+    ) {
         let Common { ready, gate, stop, ended, .. } = self.common.clone();
         let index = self.index;
         let _obituary = Obituary(ended, index);
-        match self.sit_down(open) {
+        match self.sit_down(open, provider) {
             Err(error) => {
                 let _ = ready.send(Err(error.context(format!("worker {index}"))));
             }
@@ -138,10 +155,11 @@ impl Seat {
         }
     }
 
-    fn sit_down<P: Port, G>(
+    fn sit_down<P: Port, G, C: Provider>(
         self,
         open: impl FnOnce() -> Result<(P, G)>,
-    ) -> Result<(Worker<P, RingProvider>, G)> {
+        provider: fn() -> C,
+    ) -> Result<(Worker<P, C>, G)> {
         if let Some(core) = self.core {
             shm::affinity::pin(core)?;
         }
@@ -151,7 +169,7 @@ impl Seat {
         let cells = regions.cells(self.index)?;
         let parts = WorkerParts {
             shard: self.shard,
-            provider: RingProvider::default,
+            provider,
             port,
             bufs_total: self.bufs_total,
             ledger: regions.ledger(self.index)?,
@@ -199,6 +217,7 @@ fn seats(
                 config::Poll::Adaptive => Poll::Adaptive,
             },
             time_turns: config.workers.time_turns,
+            aead: config.workers.aead,
             common: common.clone(),
         });
     }
@@ -225,6 +244,34 @@ pub struct Plan {
     ready: Receiver<Result<()>>,
 }
 
+/// Which code seals and opens AES-GCM: the word for consoles.
+pub fn aead_path(aead: Aead) -> &'static str {
+    match aead {
+        Aead::Auto => FanoutProvider::detect().map_or("ring", |provider| provider.path()),
+        forced => forced.name(),
+    }
+}
+
+/// Refuses a path that this CPU does not have; says why the fastest one is not taken.
+fn check_aead(aead: Aead) -> Result<()> {
+    match aead {
+        Aead::Ring => Ok(()),
+        Aead::Auto => {
+            if let Err(error) = FanoutProvider::detect() {
+                tracing::warn!(%error, "ring seals and opens, at a fraction of the speed");
+            }
+            Ok(())
+        }
+        Aead::Vaes | Aead::AesNi => {
+            let word = aead.name();
+            let refused = |error: NoKernel| {
+                anyhow::anyhow!("workers.aead = \"{word}\": {error}; \"auto\" takes what there is")
+            };
+            FanoutProvider::with_path(word).map(drop).map_err(refused)
+        }
+    }
+}
+
 /// The sizes of the regions.
 pub fn sizes(config: &Config) -> Sizes {
     Sizes {
@@ -243,6 +290,7 @@ impl Plan {
     pub fn new(config: &Config, run_dir: &Path) -> Result<Self> {
         let cores: Vec<usize> = config.workers.cores.iter().map(|core| *core as usize).collect();
         pin::check(&cores)?;
+        check_aead(config.workers.aead)?;
         prepare_run_dir(config, run_dir)?;
         let mut instance = [0; 8];
         getrandom::fill(&mut instance).context("the host has no randomness")?;

@@ -121,26 +121,30 @@ impl<P: Provider> Provider for Audited<P> {
     }
 
     fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]) {
-        for job in jobs {
-            let mut inner = [OpenJob {
+        let mut inner = Vec::with_capacity(jobs.len());
+        for job in jobs.iter_mut() {
+            inner.push(OpenJob {
                 key: &job.key.inner,
                 ssrc: job.ssrc,
                 index: job.index,
                 header_len: job.header_len,
                 buf: &mut *job.buf,
                 result: job.result,
-            }];
-            self.inner.open_many(&mut inner);
-            let [OpenJob { result, .. }] = inner;
-            job.result = result;
+            });
         }
+        self.inner.open_many(&mut inner);
+        let results: Vec<_> = inner.iter().map(|job| job.result).collect();
+        jobs.iter_mut().zip(results).for_each(|(job, result)| job.result = result);
     }
 
     fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
-        for job in jobs {
+        let mut inner = Vec::with_capacity(jobs.len());
+        let mut noted = Vec::with_capacity(jobs.len());
+        for job in jobs.iter_mut() {
             let index = job.index.take();
-            let noted = index.as_ref().map(|index| job.key.iv(job.ssrc, index.index().value()));
-            let mut inner = [SealJob {
+            let iv = index.as_ref().map(|index| job.key.iv(job.ssrc, index.index().value()));
+            noted.push(iv.map(|iv| (job.key.id, iv)));
+            inner.push(SealJob {
                 key: &job.key.inner,
                 ssrc: job.ssrc,
                 index,
@@ -148,13 +152,15 @@ impl<P: Provider> Provider for Audited<P> {
                 plaintext: job.plaintext,
                 out: &mut *job.out,
                 result: job.result,
-            }];
-            self.inner.seal_many(&mut inner);
-            let [SealJob { result, .. }] = inner;
+            });
+        }
+        self.inner.seal_many(&mut inner);
+        let results: Vec<_> = inner.iter().map(|job| job.result).collect();
+        for ((job, result), noted) in jobs.iter_mut().zip(results).zip(noted) {
             job.result = result;
             // A refused job has used no IV.
-            if let (Ok(_), Some(iv)) = (result, noted) {
-                self.auditor.note(job.key.id, iv);
+            if let (Ok(_), Some((key, iv))) = (result, noted) {
+                self.auditor.note(key, iv);
             }
         }
     }

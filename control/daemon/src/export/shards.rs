@@ -108,6 +108,8 @@ fn feedback(text: &mut Text, worker: &str, counters: &ShardCounters) {
     }
     text.add(&metric::RTX_MISSED, &[worker], counters.rtx_missed);
     text.add(&metric::TRANSPORT_FEEDBACK, &[worker], counters.transport_cc_tx);
+    text.add(&metric::SEAL_CHECKS, &[worker], counters.seal_checks);
+    text.add(&metric::SEAL_FAULTS, &[worker], counters.seal_faults);
 }
 
 fn stages(text: &mut Text, worker: &str, counters: &ShardCounters) {

@@ -1,9 +1,9 @@
 //! AES-GCM by the fan-out kernel of `bindings/aead`: all copies of one payload in one call. AES-CM as
 //! everywhere.
 //!
-//! `ring` stays behind it three times: a kernel that does not seal and open what `ring` seals and opens is refused at the
-//! start; one packet in [`CHECK_EVERY`] is opened by `ring` while the node runs, and a kernel that was wrong once
-//! is not asked again; and what the kernel does not take (a header of more than 80 bytes) goes to it.
+//! `ring` stays behind it three times: a kernel that does not seal and open what `ring` seals and opens is refused
+//! at the start; one packet in [`CHECK_EVERY`] is opened by `ring` while the node runs, and a kernel that was
+//! wrong once is not asked again; and what the kernel does not take (a header of more than 80 bytes) goes to it.
 
 use std::cell::Cell;
 
@@ -90,11 +90,6 @@ impl FanoutProvider {
     /// The path: `vaes` or `aesni`; `ring` once the kernel was found wrong.
     pub fn path(&self) -> &'static str {
         if self.is_refused.get() { "ring" } else { self.kernel.path().name() }
-    }
-
-    /// Packets that `ring` has looked at.
-    pub fn checks(&self) -> u64 {
-        self.checks.get()
     }
 
     /// Seals jobs that have profile and plaintext in common.
@@ -205,6 +200,10 @@ impl Provider for FanoutProvider {
             }
             Profile::AesCm128HmacSha1_80 => Cipher::Cm(CmKey::new(key, auth, salt)),
         })
+    }
+
+    fn watched(&self) -> (u64, u64) {
+        (self.checks.get(), u64::from(self.is_refused.get()))
     }
 
     fn open_many(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
@@ -462,14 +461,14 @@ mod tests {
         let (mut first, mut second) = ([0; 40], [0; 40]);
         provider.until_check.set(0);
         assert_eq!(seal(&good, &mut first), Ok(33));
-        assert_eq!((provider.checks(), provider.path() == "ring"), (1, false));
+        assert_eq!((provider.watched(), provider.path() == "ring"), ((1, 0), false));
         // A context whose round keys are not those of its key: what a broken kernel looks like.
         let mut bad = keys(1);
         let FanoutKey(Cipher::Gcm128 { context, .. }) = &mut bad.rtp else { unreachable!() };
         *context = context.damaged();
         provider.until_check.set(0);
         assert_eq!(seal(&bad, &mut second), Err(SealError::Refused));
-        assert_eq!((provider.checks(), provider.path()), (2, "ring"));
+        assert_eq!((provider.watched(), provider.path()), ((2, 1), "ring"));
         // From now on `ring` seals, and to the same bytes.
         assert_eq!(seal(&good, &mut second), Ok(33));
         assert_eq!(first, second);

@@ -225,6 +225,12 @@ pub trait Provider: Sized {
     /// Prepares a context, without an allocation: it is done for each RTCP packet.
     fn new_key(&self, material: &KeyMaterial) -> Self::Key;
 
+    /// How many sealed packets another library has looked at to watch this one, and how many of them it did not
+    /// open.
+    fn watched(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// Opens each packet in place and sets each job's `result`. Does not touch replay state.
     fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]);
 
