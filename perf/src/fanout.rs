@@ -223,13 +223,14 @@ impl Rounds {
 }
 
 /// The order in which rooms get their packets: all of them, mixed, again and again.
-struct Order {
+pub struct Order {
     rooms: Vec<usize>,
     at: usize,
 }
 
 impl Order {
-    fn new(count: usize) -> Order {
+    /// Of so many rooms.
+    pub fn new(count: usize) -> Order {
         let mut rooms: Vec<usize> = (0..count).collect();
         // Fisher and Yates, by a fixed sequence: every run takes the same way.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -242,7 +243,8 @@ impl Order {
         Order { rooms, at: 0 }
     }
 
-    fn next(&mut self) -> usize {
+    /// The next one.
+    pub fn next(&mut self) -> usize {
         let room = self.rooms[self.at];
         self.at = (self.at + 1) % self.rooms.len();
         room

@@ -90,6 +90,26 @@ impl Watch {
 }
 
 impl Machine {
+    /// Two lines for people.
+    pub fn text(&self) -> String {
+        format!(
+            "{}{}, {} CPUs, kernel {}, governor {}, DPDK {}; commit {}\n\
+             load {:.2} -> {:.2}, others took {:.2} cores, {:.1} % of samples disturbed: {}\n",
+            self.cpu,
+            if self.virtual_machine { " in a VM" } else { "" },
+            self.cpus,
+            self.kernel,
+            self.governor,
+            self.dpdk,
+            self.commit,
+            self.load_start,
+            self.load_end,
+            self.others_cores,
+            self.cut_share * 100.0,
+            if self.noisy { "NOISY, no baseline" } else { "quiet" },
+        )
+    }
+
     /// Takes note of how many samples were cut.
     pub fn cut(&mut self, share: f64) {
         self.cut_share = share;

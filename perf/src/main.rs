@@ -12,18 +12,23 @@ mod fanout;
 mod floor;
 mod idle;
 mod joins;
+mod ladder;
+mod lines;
 mod machine;
 mod memory;
 mod report;
 mod ring;
+mod rounds;
 mod sample;
 mod scenario;
+mod seal;
 mod timing;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use lines::Lines;
 use machine::Watch;
 use report::Report;
 
@@ -48,6 +53,12 @@ struct Arguments {
 enum What {
     /// The shard core over a port in memory, interleaved with bare `ring` in the same run.
     Core(fanout::Options),
+    /// Sealing and opening alone: the fan-out kernel on each path beside `ring` and `aes-gcm`, keys warm
+    /// and cold. One JSON object a line with --json.
+    Seal(seal::Options),
+    /// One figure per added cost: an echo of the port, lookup, open, route, the whole shard, each with
+    /// and without ciphers. One JSON object a line with --json.
+    Ladder(ladder::Options),
     /// Heap allocations in steady state; there must be none.
     Alloc(alloc::Options),
     /// Memory of an idle session.
@@ -65,21 +76,42 @@ enum What {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) => {
-            if arguments.json {
-                println!("{:#}", report.json());
-            } else {
-                print!("{}", report.table());
+    let told = match &arguments.what {
+        What::Seal(options) => lines(&arguments, || seal::run(options)),
+        What::Ladder(options) => lines(&arguments, || ladder::run(options)),
+        _ => run(&arguments).map(|report| {
+            match arguments.json {
+                true => println!("{:#}", report.json()),
+                false => print!("{}", report.table()),
             }
-            if report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-        }
+            report.missed()
+        }),
+    };
+    match told {
+        Ok(missed) => ExitCode::from(u8::from(missed)),
         Err(error) => {
             eprintln!("roomlane-perf: {error:#}");
             let code = error.downcast_ref::<Failure>().map_or(1, |failure| *failure as u8);
             ExitCode::from(code)
         }
     }
+}
+
+/// Measures and prints line by line; returns whether a promise was missed.
+fn lines(
+    arguments: &Arguments,
+    measure: impl FnOnce() -> anyhow::Result<Lines>,
+) -> anyhow::Result<bool> {
+    if let Some(cpu) = arguments.cpu {
+        machine::pin(cpu)?;
+    }
+    let watch = Watch::start();
+    let lines = measure()?.on(watch.end());
+    match arguments.json {
+        true => lines.json().iter().for_each(|line| println!("{line}")),
+        false => print!("{}", lines.table()),
+    }
+    Ok(lines.missed())
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
@@ -95,6 +127,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Joins(options) => joins::run(options)?,
         What::Dpdk(options) => ring::run(options)?,
         What::Timing(options) => timing::run(options)?,
+        What::Seal(_) | What::Ladder(_) => unreachable!("told line by line"),
     };
     Ok(report.on(watch.end()))
 }

@@ -122,23 +122,7 @@ impl Report {
             text.push('\n');
         }
         if let Some(machine) = &self.machine {
-            text.push_str(&format!(
-                "port {}; {}{}, {} CPUs, kernel {}, governor {}, DPDK {}; commit {}\n\
-                 load {:.2} -> {:.2}, others took {:.2} cores, {:.1} % of samples disturbed: {}\n",
-                self.port,
-                machine.cpu,
-                if machine.virtual_machine { " in a VM" } else { "" },
-                machine.cpus,
-                machine.kernel,
-                machine.governor,
-                machine.dpdk,
-                machine.commit,
-                machine.load_start,
-                machine.load_end,
-                machine.others_cores,
-                machine.cut_share * 100.0,
-                if machine.noisy { "NOISY, no baseline" } else { "quiet" },
-            ));
+            text.push_str(&format!("port {}; {}", self.port, machine.text()));
         }
         text
     }

@@ -8,8 +8,8 @@
 //! fills the gaps in the AES of the next one, and the contexts behind are on their way from memory.
 //!
 //! # Where to start reading
-//! [`mod@seal`] has the order of work, [`mod@open`] its mirror, [`lanes`] how a payload falls into registers and the
-//! step in which AES and GHASH run side by side, [`ghash`] the arithmetic, [`simd`] the instructions. The two
+//! `seal` has the order of work, `open` its mirror, `lanes` how a payload falls into registers and the
+//! step in which AES and GHASH run side by side, `ghash` the arithmetic, `simd` the instructions. The two
 //! widths ([`Path`]) are one program, generic over the registers it works on.
 //!
 //! # Constant time

@@ -17,7 +17,7 @@ use proto::{
     SessionId, ShardId, SlotCodec, SlotSpec, SrtpProfile,
 };
 use roomlane_core::{Burst, Duration, Instant, Now, Shard, ShardConfig};
-use srtp::{Profile, RingProvider};
+use srtp::{FanoutProvider, Profile, Provider};
 
 use crate::scenario::Shape;
 
@@ -31,10 +31,10 @@ const AUDIO_LEVEL: u8 = 1;
 /// UDP ports of one far host.
 const PORTS: u32 = 50_000;
 
-/// A shard with open rooms.
-pub struct Bed<P: Port> {
+/// A shard with open rooms; it seals and opens as a node does unless told otherwise.
+pub struct Bed<P: Port, C: Provider = FanoutProvider> {
     /// What is measured.
-    pub shard: Shard<RingProvider>,
+    pub shard: Shard<C>,
     /// Its outside.
     pub io: PortIo<P>,
     /// The publishers' far ends, one per room.
@@ -49,7 +49,19 @@ pub struct Bed<P: Port> {
 const START: Now = Now { mono: Instant(1_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
 
 /// A shard of exactly that size, without rooms. Nobody is ever timed out: subscribers here are silent.
-pub fn shard(sessions_max: u32, rooms_max: u32) -> Shard<RingProvider> {
+pub fn shard(sessions_max: u32, rooms_max: u32) -> Shard<FanoutProvider> {
+    shard_with(kernel(), sessions_max, rooms_max)
+}
+
+/// The fan-out kernel on the fastest path of this CPU.
+///
+/// # Panics
+/// Where a CPU has no AES instructions: no figure of this tool means anything there.
+pub fn kernel() -> FanoutProvider {
+    FanoutProvider::detect().expect("a CPU with AES instructions")
+}
+
+fn shard_with<C: Provider>(provider: C, sessions_max: u32, rooms_max: u32) -> Shard<C> {
     let config = ShardConfig {
         id: ShardId(0),
         seed: [7; 32],
@@ -59,7 +71,7 @@ pub fn shard(sessions_max: u32, rooms_max: u32) -> Shard<RingProvider> {
         room_linger: Duration::from_s(1_000_000),
         history_packets: 24_576,
     };
-    Shard::new(&config, RingProvider::new(), START)
+    Shard::new(&config, provider, START)
 }
 
 impl<P: Port> Bed<P> {
@@ -68,13 +80,20 @@ impl<P: Port> Bed<P> {
     /// # Panics
     /// When the shard refuses a session: the bed is wrong then.
     pub fn open(shape: Shape, port: P) -> Bed<P> {
-        let shard = shard(shape.sessions(), shape.rooms);
+        Bed::open_with(kernel(), shape, port)
+    }
+}
+
+impl<P: Port, C: Provider> Bed<P, C> {
+    /// The same with another provider.
+    pub fn open_with(provider: C, shape: Shape, port: P) -> Bed<P, C> {
+        let shard = shard_with(provider, shape.sessions(), shape.rooms);
         let io = PortIo::new(port, shape.sessions() as usize);
         Bed::open_in(shard, io, shape)
     }
 
     /// The same in a shard that was made before.
-    pub fn open_in(shard: Shard<RingProvider>, io: PortIo<P>, shape: Shape) -> Bed<P> {
+    pub fn open_in(shard: Shard<C>, io: PortIo<P>, shape: Shape) -> Bed<P, C> {
         let mut bed = Bed { shard, io, streams: vec![], now: START, shape, rx: Burst::new() };
         bed.command(&Command::SetApp { app: APP, quota: Quota::default() });
         for room in 0..shape.rooms {
@@ -173,7 +192,16 @@ impl<P: Port> Bed<P> {
     }
 }
 
-impl Bed<MemoryPort> {
+impl<C: Provider> Bed<MemoryPort, C> {
+    /// Seals the next packet of room `room`, for later: its path and its bytes.
+    pub fn make(&mut self, room: usize) -> (Path, Vec<u8>) {
+        let stream = &mut self.streams[room];
+        let mut packet = vec![0; 2048];
+        let len = stream.seal_next(self.shape.payload, &mut packet);
+        packet.truncate(len);
+        (Path { local: LOCAL, remote: stream.remote() }, packet)
+    }
+
     /// Seals the next packet of room `room` and puts it into the port; false when no buffer is free.
     pub fn arrive(&mut self, room: usize) -> bool {
         let stream = &mut self.streams[room];

@@ -42,6 +42,11 @@ impl Stream {
         }
     }
 
+    /// Sends under another payload type from now on.
+    pub fn set_payload_type(&mut self, payload_type: u8) {
+        self.payload_type = payload_type;
+    }
+
     /// Where it sends from.
     pub fn remote(&self) -> Endpoint {
         self.remote
