@@ -6,7 +6,7 @@
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::ghash::{self, Key};
-use crate::simd::{AesNi, Block, Simd, Work};
+use crate::simd::{AesNi, Block, Simd, Work, prefetch};
 use crate::{AES_128, AES_256};
 
 /// Powers of the GHASH key in a context: blocks that are added up before one reduction.
@@ -44,6 +44,17 @@ impl Context<AES_256> {
 }
 
 impl<const R: usize> Context<R> {
+    /// Asks for all lines of it before they are needed; a hint.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        for key in self.round_keys[..=R].iter().step_by(4) {
+            prefetch(key);
+        }
+        for power in self.powers.iter().rev().step_by(4) {
+            prefetch(power);
+        }
+    }
+
     /// A context that does not fit its key: for tests of what watches the kernel.
     #[doc(hidden)]
     pub fn damaged(&self) -> Context<R> {

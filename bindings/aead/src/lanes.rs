@@ -2,7 +2,7 @@
 //!
 //! Lane 0 of a packet is the counter block that encrypts the tag; lane i is block i of the payload. GHASH has a
 //! block for each of them too: in lane 0 the last block of the header, which has no key stream of its own. Lanes
-//! go in vectors, vectors in groups of [`GROUP`]; what is left over is the tail, of 1 to `GROUP` vectors. Between
+//! go in vectors, vectors in groups of `G`; what is left over is the tail, of 1 to `G` vectors. Between
 //! groups GHASH is reduced to one block, which is added to lane 0 of the next one. The block of the lengths
 //! stands in the first free lane of the tail's last vector, or is multiplied alone where there is none.
 
@@ -11,14 +11,10 @@ use crate::ghash::Product;
 use crate::simd::{AesNi, Block, Simd};
 use crate::{IV, PAYLOAD_MAX};
 
-/// Vectors of a group. Seven of two lanes and the lengths make fifteen blocks, for which a context has powers,
-/// and leave the registers that the products need.
-pub(crate) const GROUP: usize = 7;
-
-const ONES: [u8; 64] = {
-    let mut bytes = [0; 64];
+const ONES: [u8; 128] = {
+    let mut bytes = [0; 128];
     let mut at = 0;
-    while at < 32 {
+    while at < 64 {
         bytes[at] = 0xff;
         at += 1;
     }
@@ -52,18 +48,19 @@ pub(crate) struct Shape<V> {
 
 /// Vectors of the tail of a payload of `len` bytes.
 #[inline(always)]
-pub(crate) fn tail_vectors<S: Simd>(len: usize) -> usize {
+pub(crate) fn tail_vectors<S: Simd, const G: usize>(len: usize) -> usize {
     let lanes = len.div_ceil(16) + 1;
-    ((lanes - 1) % (GROUP * S::LANES) + 1).div_ceil(S::LANES)
+    ((lanes - 1) % (G * S::LANES) + 1).div_ceil(S::LANES)
 }
 
 impl<V: Copy> Shape<V> {
     #[inline(always)]
-    pub(crate) fn new<S: Simd<V = V>>(simd: S, len: usize) -> Shape<V> {
+    pub(crate) fn new<S: Simd<V = V>, const G: usize>(simd: S, len: usize) -> Shape<V> {
+        const { assert!(G * S::LANES < POWERS, "a group and the lengths have powers") };
         debug_assert!(len <= PAYLOAD_MAX);
         let lanes = len.div_ceil(16) + 1;
-        let groups = (lanes - 1) / (GROUP * S::LANES);
-        let tail_lanes = lanes - groups * GROUP * S::LANES;
+        let groups = (lanes - 1) / (G * S::LANES);
+        let tail_lanes = lanes - groups * G * S::LANES;
         let last_lanes = (tail_lanes - 1) % S::LANES + 1;
         let before = lanes - last_lanes;
         let has_free = last_lanes < S::LANES;
@@ -125,8 +122,10 @@ impl<V: Copy> Shape<V> {
 
 /// The powers that the lanes of a whole group are multiplied by.
 #[inline(always)]
-pub(crate) fn group_powers<S: Simd, const R: usize>(context: &Context<R>) -> &[u128] {
-    &context.powers[POWERS - GROUP * S::LANES..]
+pub(crate) fn group_powers<S: Simd, const R: usize, const G: usize>(
+    context: &Context<R>,
+) -> &[u128] {
+    &context.powers[POWERS - G * S::LANES..]
 }
 
 /// The last block of GHASH: both lengths in bits.
@@ -192,7 +191,6 @@ impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
         powers: &[u128],
     ) -> ([V; N], Product<V>) {
         const { assert!(W < R) };
-        let powers = &powers[..W * S::LANES];
         let keys = &self.context.round_keys;
         let forward = simd.splat(simd.narrow().word((S::LANES as u128) << 120));
         let mut state = [self.base; N];
@@ -207,7 +205,7 @@ impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
                 *lane = simd.round(*lane, key);
             }
             if round <= W {
-                let power = simd.load_words(&powers[(round - 1) * S::LANES..]);
+                let power = power_of(simd, powers, round - 1, W);
                 products.add(simd, blocks[round - 1], power);
             }
         }
@@ -226,12 +224,18 @@ pub(crate) fn products<S: Simd, const W: usize>(
     blocks: &[S::V; W],
     powers: &[u128],
 ) -> Product<S::V> {
-    let powers = &powers[..W * S::LANES];
     let mut products = Product::zero(simd);
     for (at, block) in blocks.iter().enumerate() {
-        products.add(simd, *block, simd.load_words(&powers[at * S::LANES..]));
+        products.add(simd, *block, power_of(simd, powers, at, W));
     }
     products
+}
+
+/// The powers for vector `at` of `count`. Free lanes of the last one have none, and nothing to multiply.
+#[inline(always)]
+fn power_of<S: Simd>(simd: S, powers: &[u128], at: usize, count: usize) -> S::V {
+    let from = &powers[at * S::LANES..];
+    if at + 1 == count { simd.load_some_words(from) } else { simd.load_words(from) }
 }
 
 /// The products of a group, reduced, as the first lane of the next one takes them.

@@ -34,7 +34,8 @@ pub use context::Context;
 pub use open::Open;
 pub use seal::Seal;
 
-use simd::{AesNi, Simd, Vaes};
+pub use simd::prefetch;
+use simd::{AesNi, Simd, Vaes, Vaes512};
 
 /// Bytes of the tag.
 pub const TAG: usize = 16;
@@ -49,12 +50,20 @@ pub const AES_128: usize = 10;
 /// Rounds of AES with a key of 32 bytes.
 pub const AES_256: usize = 14;
 
+/// Vectors of a group of one or two lanes. Seven leave the registers that the products need, and with two lanes
+/// and the lengths make fifteen blocks, for which a context has powers.
+const GROUP: usize = 7;
+/// Of four lanes: with the lengths thirteen blocks.
+const GROUP_512: usize = 3;
+
 const _: () = assert!(PAYLOAD_MAX.div_ceil(16) + 1 < 256);
 
 /// Which instructions do the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// VAES and VPCLMULQDQ on 256-bit registers: two blocks per instruction.
+    /// VAES and VPCLMULQDQ on the 512-bit registers of AVX-512: four blocks per instruction.
+    Vaes512,
+    /// The same on 256-bit registers: two blocks.
     Vaes,
     /// AES-NI and PCLMULQDQ on 128-bit registers: one block.
     AesNi,
@@ -62,11 +71,12 @@ pub enum Path {
 
 impl Path {
     /// All, the fastest first.
-    pub const ALL: [Path; 2] = [Path::Vaes, Path::AesNi];
+    pub const ALL: [Path; 3] = [Path::Vaes512, Path::Vaes, Path::AesNi];
 
     /// A word for consoles and benchmarks.
     pub const fn name(self) -> &'static str {
         match self {
+            Path::Vaes512 => "vaes512",
             Path::Vaes => "vaes",
             Path::AesNi => "aesni",
         }
@@ -79,6 +89,7 @@ pub struct Kernel(Token);
 
 #[derive(Debug, Clone, Copy)]
 enum Token {
+    Vaes512(Vaes512),
     Vaes(Vaes),
     AesNi(AesNi),
 }
@@ -92,6 +103,7 @@ impl Kernel {
     /// This path, if the CPU has it.
     pub fn with(path: Path) -> Option<Kernel> {
         Some(Kernel(match path {
+            Path::Vaes512 => Token::Vaes512(Vaes512::detect()?),
             Path::Vaes => Token::Vaes(Vaes::detect()?),
             Path::AesNi => Token::AesNi(AesNi::detect()?),
         }))
@@ -100,6 +112,7 @@ impl Kernel {
     /// The path.
     pub fn path(self) -> Path {
         match self.0 {
+            Token::Vaes512(_) => Path::Vaes512,
             Token::Vaes(_) => Path::Vaes,
             Token::AesNi(_) => Path::AesNi,
         }
@@ -107,6 +120,7 @@ impl Kernel {
 
     fn narrow(self) -> AesNi {
         match self.0 {
+            Token::Vaes512(simd) => simd.narrow(),
             Token::Vaes(simd) => simd.narrow(),
             Token::AesNi(simd) => simd,
         }
@@ -128,16 +142,18 @@ impl Kernel {
     /// If a packet was made for another length of payload.
     pub fn seal<const R: usize>(self, plaintext: &[u8], packets: &mut [Seal<'_, R>]) {
         match self.0 {
-            Token::Vaes(simd) => seal::fan_out(simd, plaintext, packets),
-            Token::AesNi(simd) => seal::fan_out(simd, plaintext, packets),
+            Token::Vaes512(simd) => seal::fan_out::<_, R, GROUP_512>(simd, plaintext, packets),
+            Token::Vaes(simd) => seal::fan_out::<_, R, GROUP>(simd, plaintext, packets),
+            Token::AesNi(simd) => seal::fan_out::<_, R, GROUP>(simd, plaintext, packets),
         }
     }
 
     /// Seals a packet whose payload stands behind its header already.
     pub fn seal_in_place<const R: usize>(self, packet: &mut Seal<'_, R>) {
         match self.0 {
-            Token::Vaes(simd) => seal::in_place(simd, packet),
-            Token::AesNi(simd) => seal::in_place(simd, packet),
+            Token::Vaes512(simd) => seal::in_place::<_, R, GROUP_512>(simd, packet),
+            Token::Vaes(simd) => seal::in_place::<_, R, GROUP>(simd, packet),
+            Token::AesNi(simd) => seal::in_place::<_, R, GROUP>(simd, packet),
         }
     }
 
@@ -145,8 +161,9 @@ impl Kernel {
     /// did not, the payload is zeros.
     pub fn open<const R: usize>(self, packets: &mut [Open<'_, R>]) {
         match self.0 {
-            Token::Vaes(simd) => open::burst(simd, packets),
-            Token::AesNi(simd) => open::burst(simd, packets),
+            Token::Vaes512(simd) => open::burst::<_, R, GROUP_512>(simd, packets),
+            Token::Vaes(simd) => open::burst::<_, R, GROUP>(simd, packets),
+            Token::AesNi(simd) => open::burst::<_, R, GROUP>(simd, packets),
         }
     }
 }

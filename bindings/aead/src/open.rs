@@ -2,8 +2,8 @@
 //! same group in one step, and no packet waits for another.
 
 use crate::context::Context;
-use crate::lanes::{GROUP, Shape, Stream, bytes, carry, fold_header, group_powers, tail_vectors};
-use crate::simd::{Simd, Work, prefetch};
+use crate::lanes::{Shape, Stream, bytes, carry, fold_header, group_powers, tail_vectors};
+use crate::simd::{Simd, Work};
 use crate::{IV, TAG, payload_len};
 
 /// A packet to open.
@@ -39,37 +39,37 @@ impl<'a, const R: usize> Open<'a, R> {
     }
 }
 
-pub(crate) fn burst<S: Simd, const R: usize>(simd: S, packets: &mut [Open<'_, R>]) {
+pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &mut [Open<'_, R>]) {
     for at in 0..packets.len() {
         if let Some(ahead) = packets.get(at + 2) {
-            prefetch(ahead.context);
+            ahead.context.prefetch();
         }
         let packet = &mut packets[at];
-        match tail_vectors::<S>(packet.payload_len()) {
-            1 => simd.run(One::<R, 1> { packet }),
-            2 => simd.run(One::<R, 2> { packet }),
-            3 => simd.run(One::<R, 3> { packet }),
-            4 => simd.run(One::<R, 4> { packet }),
-            5 => simd.run(One::<R, 5> { packet }),
-            6 => simd.run(One::<R, 6> { packet }),
-            _ => simd.run(One::<R, GROUP> { packet }),
+        match tail_vectors::<S, G>(packet.payload_len()) {
+            1 => simd.run(One::<R, 1, G> { packet }),
+            2 => simd.run(One::<R, 2, G> { packet }),
+            3 => simd.run(One::<R, 3, G> { packet }),
+            4 => simd.run(One::<R, 4, G> { packet }),
+            5 => simd.run(One::<R, 5, G> { packet }),
+            6 => simd.run(One::<R, 6, G> { packet }),
+            _ => simd.run(One::<R, G, G> { packet }),
         }
     }
 }
 
 /// One packet whose tail has `T` vectors.
-struct One<'j, 'a, const R: usize, const T: usize> {
+struct One<'j, 'a, const R: usize, const T: usize, const G: usize> {
     packet: &'j mut Open<'a, R>,
 }
 
-impl<S: Simd, const R: usize, const T: usize> Work<S> for One<'_, '_, R, T> {
+impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_, '_, R, T, G> {
     type Output = ();
 
     #[inline(always)]
     fn call(self, simd: S) {
         let narrow = simd.narrow();
         let Open { context, iv, header, ref mut packet, .. } = *self.packet;
-        let shape = Shape::new(simd, packet.len() - header - TAG);
+        let shape = Shape::new::<S, G>(simd, packet.len() - header - TAG);
         let mut stream = Stream::new(simd, context, &iv);
         let first = fold_header(narrow, context, packet, header);
         // Whole vectors are written, and the last one reaches into the tag.
@@ -78,7 +78,7 @@ impl<S: Simd, const R: usize, const T: usize> Work<S> for One<'_, '_, R, T> {
         let payload = &mut packet[header..];
         let (products, counter_block);
         if shape.groups == 0 {
-            let place = Place::<T, true, true>::new(simd, &shape, payload, 0);
+            let place = Place::<T, true, true>::new::<S, G>(simd, &shape, payload, 0);
             let (sealed, mut blocks) = place.read(simd, &shape);
             blocks[0] = simd.with_first(blocks[0], first);
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
@@ -86,22 +86,22 @@ impl<S: Simd, const R: usize, const T: usize> Work<S> for One<'_, '_, R, T> {
             place.write(simd, keys, sealed);
             (products, counter_block) = (hashed, simd.first(keys[0]));
         } else {
-            let powers = group_powers::<S, R>(context);
-            let place = Place::<GROUP, true, false>::new(simd, &shape, payload, 0);
+            let powers = group_powers::<S, R, G>(context);
+            let place = Place::<G, true, false>::new::<S, G>(simd, &shape, payload, 0);
             let (sealed, mut blocks) = place.read(simd, &shape);
             blocks[0] = simd.with_first(blocks[0], first);
-            let (keys, mut hashed) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+            let (keys, mut hashed) = stream.step::<S, G, G>(simd, &blocks, powers);
             place.write(simd, keys, sealed);
             counter_block = simd.first(keys[0]);
             for group in 1..shape.groups {
-                let place = Place::<GROUP, false, false>::new(simd, &shape, payload, group);
+                let place = Place::<G, false, false>::new::<S, G>(simd, &shape, payload, group);
                 let (sealed, mut blocks) = place.read(simd, &shape);
                 blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
-                let (keys, next) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+                let (keys, next) = stream.step::<S, G, G>(simd, &blocks, powers);
                 place.write(simd, keys, sealed);
                 hashed = next;
             }
-            let place = Place::<T, false, true>::new(simd, &shape, payload, shape.groups);
+            let place = Place::<T, false, true>::new::<S, G>(simd, &shape, payload, shape.groups);
             let (sealed, mut blocks) = place.read(simd, &shape);
             blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
@@ -129,13 +129,13 @@ struct Place<'a, const N: usize, const FIRST: bool, const LAST: bool> {
 
 impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST, LAST> {
     #[inline(always)]
-    fn new<S: Simd>(
+    fn new<S: Simd, const G: usize>(
         _: S,
         shape: &Shape<S::V>,
         payload: &'a mut [u8],
         group: usize,
     ) -> Place<'a, N, FIRST, LAST> {
-        let at = bytes::<S>(GROUP * group, true);
+        let at = bytes::<S>(G * group, true);
         let (whole, rest) = payload[at..].split_at_mut(Self::size::<S>());
         let last = if LAST { shape.last_blocks::<S>(FIRST && N == 1) } else { 0 };
         Place { whole, last: &mut rest[..16 * last] }

@@ -6,9 +6,9 @@
 
 use crate::context::Context;
 use crate::lanes::{
-    GROUP, Shape, Stream, bytes, carry, fold_header, group_powers, products, tail_vectors,
+    Shape, Stream, bytes, carry, fold_header, group_powers, products, tail_vectors,
 };
-use crate::simd::{Block, Simd, Work, prefetch};
+use crate::simd::{Block, Simd, Work};
 use crate::{IV, TAG, payload_len};
 
 /// A packet to seal.
@@ -43,65 +43,67 @@ impl<'a, const R: usize> Seal<'a, R> {
     }
 }
 
-pub(crate) fn fan_out<S: Simd, const R: usize>(
+pub(crate) fn fan_out<S: Simd, const R: usize, const G: usize>(
     simd: S,
     plaintext: &[u8],
     packets: &mut [Seal<'_, R>],
 ) {
     let fits = packets.iter().all(|packet| packet.payload_len() == plaintext.len());
     assert!(fits, "every packet of a fan-out has room for the payload, and no more");
-    match tail_vectors::<S>(plaintext.len()) {
-        1 => simd.run(FanOut::<R, 1> { plaintext, packets }),
-        2 => simd.run(FanOut::<R, 2> { plaintext, packets }),
-        3 => simd.run(FanOut::<R, 3> { plaintext, packets }),
-        4 => simd.run(FanOut::<R, 4> { plaintext, packets }),
-        5 => simd.run(FanOut::<R, 5> { plaintext, packets }),
-        6 => simd.run(FanOut::<R, 6> { plaintext, packets }),
-        _ => simd.run(FanOut::<R, GROUP> { plaintext, packets }),
+    match tail_vectors::<S, G>(plaintext.len()) {
+        1 => simd.run(FanOut::<R, 1, G> { plaintext, packets }),
+        2 => simd.run(FanOut::<R, 2, G> { plaintext, packets }),
+        3 => simd.run(FanOut::<R, 3, G> { plaintext, packets }),
+        4 => simd.run(FanOut::<R, 4, G> { plaintext, packets }),
+        5 => simd.run(FanOut::<R, 5, G> { plaintext, packets }),
+        6 => simd.run(FanOut::<R, 6, G> { plaintext, packets }),
+        _ => simd.run(FanOut::<R, G, G> { plaintext, packets }),
     }
 }
 
-pub(crate) fn in_place<S: Simd, const R: usize>(simd: S, packet: &mut Seal<'_, R>) {
-    match tail_vectors::<S>(packet.payload_len()) {
-        1 => simd.run(InPlace::<R, 1> { packet }),
-        2 => simd.run(InPlace::<R, 2> { packet }),
-        3 => simd.run(InPlace::<R, 3> { packet }),
-        4 => simd.run(InPlace::<R, 4> { packet }),
-        5 => simd.run(InPlace::<R, 5> { packet }),
-        6 => simd.run(InPlace::<R, 6> { packet }),
-        _ => simd.run(InPlace::<R, GROUP> { packet }),
+pub(crate) fn in_place<S: Simd, const R: usize, const G: usize>(simd: S, packet: &mut Seal<'_, R>) {
+    match tail_vectors::<S, G>(packet.payload_len()) {
+        1 => simd.run(InPlace::<R, 1, G> { packet }),
+        2 => simd.run(InPlace::<R, 2, G> { packet }),
+        3 => simd.run(InPlace::<R, 3, G> { packet }),
+        4 => simd.run(InPlace::<R, 4, G> { packet }),
+        5 => simd.run(InPlace::<R, 5, G> { packet }),
+        6 => simd.run(InPlace::<R, 6, G> { packet }),
+        _ => simd.run(InPlace::<R, G, G> { packet }),
     }
 }
 
 /// Many packets of one plaintext whose tail has `T` vectors.
-struct FanOut<'p, 'j, 'a, const R: usize, const T: usize> {
+struct FanOut<'p, 'j, 'a, const R: usize, const T: usize, const G: usize> {
     plaintext: &'p [u8],
     packets: &'j mut [Seal<'a, R>],
 }
 
-impl<S: Simd, const R: usize, const T: usize> Work<S> for FanOut<'_, '_, '_, R, T> {
+impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S>
+    for FanOut<'_, '_, '_, R, T, G>
+{
     type Output = ();
 
     #[inline(always)]
     fn call(self, simd: S) {
-        let shape = Shape::new(simd, self.plaintext.len());
+        let shape = Shape::new::<S, G>(simd, self.plaintext.len());
         let source = Shared::new(simd, &shape, self.plaintext);
-        seal::<S, _, R, T>(simd, &shape, &source, self.packets);
+        seal::<S, _, R, T, G>(simd, &shape, &source, self.packets);
     }
 }
 
 /// One packet whose payload is there already.
-struct InPlace<'j, 'a, const R: usize, const T: usize> {
+struct InPlace<'j, 'a, const R: usize, const T: usize, const G: usize> {
     packet: &'j mut Seal<'a, R>,
 }
 
-impl<S: Simd, const R: usize, const T: usize> Work<S> for InPlace<'_, '_, R, T> {
+impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for InPlace<'_, '_, R, T, G> {
     type Output = ();
 
     #[inline(always)]
     fn call(self, simd: S) {
-        let shape = Shape::new(simd, self.packet.payload_len());
-        seal::<S, _, R, T>(simd, &shape, &Own, core::slice::from_mut(self.packet));
+        let shape = Shape::new::<S, G>(simd, self.packet.payload_len());
+        seal::<S, _, R, T, G>(simd, &shape, &Own, core::slice::from_mut(self.packet));
     }
 }
 
@@ -185,7 +187,7 @@ struct Rest<V, const T: usize> {
 }
 
 #[inline(always)]
-fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize>(
+fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
     simd: S,
     shape: &Shape<S::V>,
     source: &P,
@@ -195,7 +197,7 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize>(
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
     for at in 0..packets.len() {
         if let Some(ahead) = packets.get(at + 2) {
-            prefetch(ahead.context);
+            ahead.context.prefetch();
         }
         let before = packets[at.saturating_sub(1)].context;
         let powers = shape.tail_powers(before);
@@ -207,7 +209,7 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize>(
         let next;
         let tail_products;
         if shape.groups == 0 {
-            let place = Place::<T, true, true>::new::<S, P>(shape, source, payload, 0);
+            let place = Place::<T, true, true>::new::<S, P, G>(shape, source, payload, 0);
             let (keys, hashed) = stream.step::<S, T, T>(simd, &rest.blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
             blocks[0] = simd.with_first(blocks[0], first);
@@ -215,21 +217,22 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize>(
             tail_products = hashed;
             next = Rest { blocks, counter_block: simd.first(keys[0]) };
         } else {
-            let place = Place::<GROUP, true, false>::new::<S, P>(shape, source, payload, 0);
-            let (keys, hashed) = stream.step::<S, GROUP, T>(simd, &rest.blocks, powers);
+            let place = Place::<G, true, false>::new::<S, P, G>(shape, source, payload, 0);
+            let (keys, hashed) = stream.step::<S, G, T>(simd, &rest.blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
             blocks[0] = simd.with_first(blocks[0], first);
             tail_products = hashed;
             let counter_block = simd.first(keys[0]);
-            let powers = group_powers::<S, R>(context);
+            let powers = group_powers::<S, R, G>(context);
             for at in 1..shape.groups {
-                let place = Place::<GROUP, false, false>::new::<S, P>(shape, source, payload, at);
-                let (keys, hashed) = stream.step::<S, GROUP, GROUP>(simd, &blocks, powers);
+                let place = Place::<G, false, false>::new::<S, P, G>(shape, source, payload, at);
+                let (keys, hashed) = stream.step::<S, G, G>(simd, &blocks, powers);
                 blocks = place.encrypt(simd, shape, source, keys);
                 blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
             }
-            let place = Place::<T, false, true>::new::<S, P>(shape, source, payload, shape.groups);
-            let (keys, hashed) = stream.step::<S, T, GROUP>(simd, &blocks, powers);
+            let place =
+                Place::<T, false, true>::new::<S, P, G>(shape, source, payload, shape.groups);
+            let (keys, hashed) = stream.step::<S, T, G>(simd, &blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
             blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
@@ -262,13 +265,13 @@ struct Place<'a, const N: usize, const FIRST: bool, const LAST: bool> {
 
 impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST, LAST> {
     #[inline(always)]
-    fn new<S: Simd, P: Source<S>>(
+    fn new<S: Simd, P: Source<S>, const G: usize>(
         shape: &Shape<S::V>,
         source: &'a P,
         payload: &'a mut [u8],
         group: usize,
     ) -> Place<'a, N, FIRST, LAST> {
-        let at = bytes::<S>(GROUP * group, true);
+        let at = bytes::<S>(G * group, true);
         let whole = bytes::<S>(if LAST { N - 1 } else { N }, FIRST);
         let from = source.whole(at, whole);
         let (whole, rest) = payload[at..].split_at_mut(whole);
