@@ -253,7 +253,7 @@ impl<P: Provider> Shard<P> {
         if resumes {
             resume_rtcp(io, index, &mut session);
         }
-        self.keys[index as usize] = keys;
+        self.set_keys(index, keys);
         self.sessions[index as usize] = session;
         if let Some(ice) = &open.ice {
             self.open_agent(now, open, ice);
@@ -410,7 +410,7 @@ impl<P: Provider> Shard<P> {
         };
         session.has_keys = false;
         self.close_feedback(index);
-        self.keys[index as usize] = None;
+        self.set_keys(index, None);
         if let Some(agent) = &mut self.agents[index as usize] {
             agent.close();
         }

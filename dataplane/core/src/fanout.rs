@@ -3,6 +3,7 @@
 //! An entry carries what the seal stage checks, so that a subscriber whose grant ended costs no look at
 //! its session.
 
+use arrayvec::ArrayVec;
 use proto::GrantWord;
 
 use crate::slab::{NONE, Slab};
@@ -128,6 +129,20 @@ impl Fanouts {
         Some(entry)
     }
 
+    /// Copies the next entries to `to`, as many as it has room for; none at the end of the list.
+    pub fn take<const N: usize>(&self, cursor: &mut Cursor, to: &mut ArrayVec<Entry, N>) {
+        while cursor.chunk != NONE && !to.is_full() {
+            let chunk = &self.chunks[cursor.chunk];
+            let rest = &chunk.entries[cursor.at as usize..chunk.len as usize];
+            let count = rest.len().min(to.remaining_capacity());
+            to.extend(rest[..count].iter().copied());
+            cursor.at += count as u32;
+            if cursor.at == chunk.len {
+                *cursor = Cursor { chunk: chunk.next, at: 0 };
+            }
+        }
+    }
+
     fn find(&self, list: &FanOut, slot: u32) -> Option<Cursor> {
         let mut cursor = self.start(list);
         loop {
@@ -162,6 +177,13 @@ mod tests {
                     let fits = fanouts.push(&mut lists[which], entry);
                     prop_assert!(fits);
                 }
+                let mut cursor = fanouts.start(&lists[which]);
+                let mut taken = ArrayVec::<Entry, 7>::new();
+                let mut all = BTreeSet::new();
+                while { taken.clear(); fanouts.take(&mut cursor, &mut taken); !taken.is_empty() } {
+                    all.extend(taken.iter().map(|entry| entry.slot));
+                }
+                prop_assert_eq!(&all, &model[which]);
                 let mut cursor = fanouts.start(&lists[which]);
                 let mut found = BTreeSet::new();
                 while let Some(entry) = fanouts.next(&mut cursor) {

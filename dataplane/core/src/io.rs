@@ -26,6 +26,11 @@ pub trait Io {
     fn ledger_load(&self, slot: u32, word: usize) -> u64;
     /// Writes a word of a session's ledger record, before anything that depends on it is sent.
     fn ledger_store(&mut self, slot: u32, word: usize, value: u64);
+    /// Asks for the cache line in which `what` begins before it is needed; a hint.
+    #[inline(always)]
+    fn prefetch<T>(&self, what: &T) {
+        let _ = what;
+    }
     /// The processor's cycle counter, for sampling; constant zero in simulation.
     fn cycles(&self) -> u64 {
         0

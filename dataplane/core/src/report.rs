@@ -205,10 +205,10 @@ pub fn send_rtcp<P: Provider, I: Io>(
         io.ledger_store(index, ledger::RTCP_CEILING, u64::from(session.rtcp_ceiling));
     }
     let path = session.path;
-    let sealed = match (&written, &shard.keys[index as usize]) {
+    let sealed = match (&written, &shard.outbound[index as usize]) {
         (Ok(()), Some(keys)) => {
             let rtcp_index = EgressRtcpIndex::new(rtcp_index);
-            shard.provider.seal_rtcp(&keys.outbound, rtcp_index, buf.bytes_mut(), len).ok()
+            shard.provider.seal_rtcp(keys, rtcp_index, buf.bytes_mut(), len).ok()
         }
         _ => None,
     };

@@ -168,9 +168,8 @@ impl Session {
     }
 }
 
-/// The keys of a session, apart from the rest: they fill twenty cache lines, and begin with one.
+/// The keys of a session, apart from the rest: they fill twenty cache lines.
 #[derive(Debug)]
-#[repr(align(64))]
 pub struct Keys<P: Provider> {
     /// Opens what the peer sends.
     pub inbound: Inbound<P>,

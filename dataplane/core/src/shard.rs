@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use proto::counters::ShardCounters;
 use proto::ufrag::UfragKey;
 use proto::{Event, PublicationNo, RoomNo, SdkAppId, ShardId};
-use srtp::Provider;
+use srtp::{Inbound, Outbound, Provider};
 
 use crate::budget::Recent;
 use crate::events::EventQueue;
@@ -24,7 +24,7 @@ use crate::nack::Nacks;
 use crate::policer::Bucket;
 use crate::publication::Publication;
 use crate::room::{App, Room};
-use crate::session::{Keys, Session, Slot};
+use crate::session::{Session, Slot};
 use crate::slab::Slab;
 use crate::stage::{self, Work};
 use crate::table::Table;
@@ -59,7 +59,9 @@ pub struct Shard<P: Provider> {
     pub(crate) apps: Slab<App>,
     pub(crate) rooms: Slab<Room>,
     pub(crate) sessions: Vec<Session>,
-    pub(crate) keys: Vec<Option<Keys<P>>>,
+    pub(crate) inbound: Vec<Option<Inbound<P>>>,
+    /// Apart from those of the other direction: a copy that is sealed touches nothing else.
+    pub(crate) outbound: Vec<Option<Outbound<P>>>,
     /// By session, like the keys: what only checks and handshakes touch.
     pub(crate) agents: Vec<Option<Agent>>,
     /// What ufrag tokens are minted under: the present key, and the one before it.
@@ -130,7 +132,8 @@ impl<P: Provider> Shard<P> {
             apps: Slab::new(APPS_MAX, App::default),
             rooms: Slab::new(rooms, Room::default),
             sessions: (0..sessions).map(|_| Session::default()).collect(),
-            keys: (0..sessions).map(|_| None).collect(),
+            inbound: (0..sessions).map(|_| None).collect(),
+            outbound: (0..sessions).map(|_| None).collect(),
             agents: (0..sessions).map(|_| None).collect(),
             ufrag_keys: [const { None }; UFRAG_KEYS],
             publications: Slab::new(publications, || Publication::new(Default::default())),

@@ -121,9 +121,16 @@ impl<P: Provider> Shard<P> {
         agent.keys_are_fresh = true;
         session.profile = number;
         session.has_keys = true;
-        self.keys[at] = Some(made);
+        self.set_keys(index, Some(made));
         wake_slots(self, now, io, index);
         Ok(())
+    }
+
+    /// Gives a session its keys, or takes them.
+    pub(crate) fn set_keys(&mut self, index: u32, keys: Option<Keys<P>>) {
+        let (inbound, outbound) = keys.map(|keys| (keys.inbound, keys.outbound)).unzip();
+        self.inbound[index as usize] = inbound;
+        self.outbound[index as usize] = outbound;
     }
 
     /// The agent of a session that is opened, with the path that an earlier life had nominated.

@@ -105,6 +105,11 @@ impl<P: Port> Io for Outside<P> {
         self.ledger.store(slot, word, value);
     }
 
+    #[inline(always)]
+    fn prefetch<T>(&self, what: &T) {
+        srtp::prefetch(what);
+    }
+
     fn cycles(&self) -> u64 {
         shm::clock::cycles()
     }

@@ -28,6 +28,8 @@ mod transform;
 #[path = "../tests/suite/vectors.rs"]
 mod vectors;
 
+/// Asks for the cache line in which a value begins before it is needed; a hint.
+pub use aead::prefetch;
 pub use index::{EgressIndex, EgressRtcpIndex, PacketIndex, RocState, RtcpIndex};
 pub use integrity::{IntegrityKey, hmac_sha1, hmac_sha1_verify};
 pub use kdf::session_keys;

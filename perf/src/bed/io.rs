@@ -84,6 +84,11 @@ impl<P: Port> Io for PortIo<P> {
         false
     }
 
+    #[inline(always)]
+    fn prefetch<T>(&self, what: &T) {
+        srtp::prefetch(what);
+    }
+
     fn ledger_load(&self, slot: u32, word: usize) -> u64 {
         self.ledger[slot as usize * LEDGER_WORDS + word]
     }

@@ -63,8 +63,8 @@ fn open_one<P: Provider, I: Io>(
     let peek = peek_rtcp(crate::commands::profile(session.profile), bytes).map_err(open_error)?;
     let source = session.rtcp_source(peek.ssrc).ok_or(DropReason::UnknownSsrc)?;
     session.rtcp_windows[source].check(peek.index).map_err(replay)?;
-    let keys = shard.keys[at as usize].as_ref().ok_or(DropReason::NoSession)?;
-    let opened = shard.provider.open_rtcp(&keys.inbound, bytes);
+    let keys = shard.inbound[at as usize].as_ref().ok_or(DropReason::NoSession)?;
+    let opened = shard.provider.open_rtcp(keys, bytes);
     let (len, index) = opened.map_err(|error| {
         failed(shard, now, work, i);
         open_error(error)

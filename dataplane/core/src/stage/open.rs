@@ -33,12 +33,12 @@ pub fn open<P: Provider, I: Io>(
             if !work.is(i, Kind::Rtp) {
                 continue;
             }
-            let Some(keys) = &shard.keys[work.session[i] as usize] else { continue };
+            let Some(keys) = &shard.inbound[work.session[i] as usize] else { continue };
             let Some(index) = PacketIndex::new(work.index[i]) else { continue };
             let header_len = usize::from(work.header_len[i]);
             let bytes = datagram.buf.bytes_mut();
             let ssrc = word_at(bytes, 8);
-            jobs.push(OpenJob::new(&keys.inbound, ssrc, index, header_len, bytes));
+            jobs.push(OpenJob::new(keys, ssrc, index, header_len, bytes));
             places.push(i);
         }
         shard.provider.open_many(&mut jobs);

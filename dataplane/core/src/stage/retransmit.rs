@@ -228,10 +228,10 @@ fn write<P: Provider, I: Io>(
         Some(header_len)
     });
     let header_len = header_len.ok_or(DropReason::Oversize)?;
-    let keys = shard.keys[session as usize].as_ref().ok_or(DropReason::Revoked)?;
+    let keys = shard.outbound[session as usize].as_ref().ok_or(DropReason::Revoked)?;
     let plaintext = Plaintext::InPlace(payload_len);
     let out = buf.bytes_mut();
-    let mut jobs = [SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out)];
+    let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, plaintext, out)];
     shard.provider.seal_many(&mut jobs);
     jobs[0].result.map_err(|_| DropReason::Oversize)
 }

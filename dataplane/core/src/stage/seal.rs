@@ -122,12 +122,19 @@ pub(super) struct Copy {
     pub tag_len: usize,
 }
 
-/// Copies with their headers written, waiting for one call to the provider: three arrays with one
-/// place per copy.
+/// Copies with their headers written, waiting for one call to the provider: parallel arrays with one place
+/// per copy.
 struct Batch<B> {
     to: ArrayVec<Entry, SEAL_BATCH>,
-    indices: ArrayVec<(EgressIndex, usize), SEAL_BATCH>,
+    headers: ArrayVec<Header, SEAL_BATCH>,
     bufs: ArrayVec<B, SEAL_BATCH>,
+}
+
+/// What the provider is told of a header that stands in a buffer.
+struct Header {
+    ssrc: u32,
+    len: u32,
+    index: EgressIndex,
 }
 
 /// Forwards the opened RTP packets of the burst, in order, and gives all its buffers away.
@@ -256,8 +263,11 @@ fn relay<P: Provider, I: Io>(
     taken
 }
 
-/// Seals a copy for each subscription; with `keep_last` the last one is left to the caller, who has a
-/// buffer for it. Returns how many were sent.
+/// Seals a copy for each subscription; with `keep_last` that of the last one on the list is left to the caller,
+/// who has a buffer for it. Returns how many were sent.
+///
+/// Subscriptions are taken by the batch: what the whole batch will touch is asked for before the first of
+/// them is decided.
 fn seal_copies<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,
@@ -266,39 +276,60 @@ fn seal_copies<P: Provider, I: Io>(
     payload: &[u8],
     keep_last: bool,
 ) -> (usize, Option<Copy>) {
-    let mut batch = Batch { to: ArrayVec::new(), indices: ArrayVec::new(), bufs: ArrayVec::new() };
+    let mut batch = Batch { to: ArrayVec::new(), headers: ArrayVec::new(), bufs: ArrayVec::new() };
+    let mut entries = ArrayVec::<Entry, SEAL_BATCH>::new();
     let mut held = None;
     let (mut sent, mut waits) = (0, false);
-    let mut cursor = shard.fanouts.start(&shard.publications[media.publication].fanout);
-    while let Some(entry) = shard.fanouts.next(&mut cursor) {
-        let decided = decide(shard, now, io, media, entry);
-        if shard.trace.has_packet() {
-            shard.trace_copy(entry.session, decided.as_ref().err().copied());
+    let list = shard.publications[media.publication].fanout;
+    let mut left = list.len();
+    let mut cursor = shard.fanouts.start(&list);
+    loop {
+        entries.clear();
+        shard.fanouts.take(&mut cursor, &mut entries);
+        if entries.is_empty() {
+            break;
         }
-        let copy = match decided {
-            Ok(copy) => copy,
-            Err(reason) => {
+        for entry in &entries {
+            touch(shard, io, entry);
+        }
+        for entry in &entries {
+            left -= 1;
+            let decided = decide(shard, now, io, media, *entry);
+            if shard.trace.has_packet() {
+                shard.trace_copy(entry.session, decided.as_ref().err().copied());
+            }
+            let reason = match decided {
+                Ok(copy) if keep_last && left == 0 => {
+                    held = Some(copy);
+                    continue;
+                }
+                Ok(copy) => prepare(shard, io, media, payload.len(), copy, &mut batch).err(),
+                Err(reason) => Some(reason),
+            };
+            if let Some(reason) = reason {
                 shard.counters.egress_drops[reason as usize] += 1;
                 waits |= reason == DropReason::AwaitingKeyframe;
-                continue;
             }
-        };
-        let next = if keep_last { held.replace(copy) } else { Some(copy) };
-        let Some(copy) = next else { continue };
-        if let Err(reason) = prepare(shard, io, media, payload.len(), copy, &mut batch) {
-            shard.counters.egress_drops[reason as usize] += 1;
         }
-        if batch.to.is_full() {
+        if !batch.to.is_empty() {
             sent += seal_batch(shard, io, media, payload, &mut batch);
         }
-    }
-    if !batch.to.is_empty() {
-        sent += seal_batch(shard, io, media, payload, &mut batch);
     }
     if waits {
         ask_again(shard, now, io, media.publication);
     }
     (sent, held)
+}
+
+/// Asks for what a copy for this subscription touches first of its session, slot and key.
+#[inline]
+fn touch<P: Provider, I: Io>(shard: &Shard<P>, io: &I, entry: &Entry) {
+    let (session, slot) = (&shard.sessions[entry.session as usize], &shard.slots[entry.slot]);
+    io.prefetch(session);
+    io.prefetch(&session.tx_packets);
+    io.prefetch(slot);
+    io.prefetch(&slot.tx_packets);
+    io.prefetch(&shard.outbound[entry.session as usize]);
 }
 
 /// Checks one subscription's rights and gives the packet its place in the subscriber's stream.
@@ -394,8 +425,9 @@ fn prepare<P: Provider, I: Io>(
         io.free(buf);
         return Err(DropReason::Oversize);
     };
+    let ssrc = shard.slots[copy.entry.slot].ssrc;
     batch.to.push(copy.entry);
-    batch.indices.push((copy.index, header_len));
+    batch.headers.push(Header { ssrc, len: header_len as u32, index: copy.index });
     batch.bufs.push(buf);
     Ok(())
 }
@@ -409,23 +441,20 @@ fn seal_batch<P: Provider, I: Io>(
     batch: &mut Batch<I::Buf>,
 ) -> usize {
     // Zero: not sealed.
-    let mut lens = [0; SEAL_BATCH];
+    let mut lens = ArrayVec::<usize, SEAL_BATCH>::new();
     {
         let mut jobs = ArrayVec::<SealJob<'_, P::Key>, SEAL_BATCH>::new();
-        let mut places = ArrayVec::<usize, SEAL_BATCH>::new();
-        let ready = batch.indices.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
-        for (at, (((index, header_len), buf), entry)) in ready.enumerate() {
-            let Some(keys) = &shard.keys[entry.session as usize] else { continue };
-            let ssrc = shard.slots[entry.slot].ssrc;
+        let ready = batch.headers.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
+        for ((header, buf), entry) in ready {
+            let Header { ssrc, len, index } = header;
+            let keys = shard.outbound[entry.session as usize].as_ref();
+            let keys = keys.expect("a session that may send has keys");
             let plaintext = Plaintext::Shared(payload);
             let out = buf.bytes_mut();
-            jobs.push(SealJob::new(&keys.outbound, ssrc, index, header_len, plaintext, out));
-            places.push(at);
+            jobs.push(SealJob::new(keys, ssrc, index, len as usize, plaintext, out));
         }
         shard.provider.seal_many(&mut jobs);
-        for (job, at) in jobs.iter().zip(places) {
-            lens[at] = job.result.unwrap_or(0);
-        }
+        lens.extend(jobs.iter().map(|job| job.result.unwrap_or(0)));
     }
     let (mut sent, mut bytes) = (0, 0);
     for ((entry, mut buf), len) in batch.to.drain(..).zip(batch.bufs.drain(..)).zip(lens) {
@@ -465,11 +494,11 @@ fn seal_in_place<P: Provider, I: Io>(
         return 0;
     };
     let len = {
-        let Some(keys) = &shard.keys[entry.session as usize] else { return 0 };
+        let Some(keys) = &shard.outbound[entry.session as usize] else { return 0 };
         let ssrc = shard.slots[entry.slot].ssrc;
         let plaintext = Plaintext::InPlace(payload_len);
         let out = buf.bytes_mut();
-        let mut jobs = [SealJob::new(&keys.outbound, ssrc, copy.index, header_len, plaintext, out)];
+        let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, plaintext, out)];
         shard.provider.seal_many(&mut jobs);
         jobs[0].result
     };
