@@ -11,15 +11,20 @@ use crate::ghash::Product;
 use crate::simd::{AesNi, Block, Simd};
 use crate::{IV, PAYLOAD_MAX};
 
-const ONES: [u8; 128] = {
+/// Ones, then zeros, each as long as the widest vector.
+const ONES: [u8; 128] = ones(0, 64);
+/// Zeros, a block of ones, zeros.
+const ONE_BLOCK: [u8; 128] = ones(64, 80);
+
+const fn ones(from: usize, to: usize) -> [u8; 128] {
     let mut bytes = [0; 128];
-    let mut at = 0;
-    while at < 64 {
+    let mut at = from;
+    while at < to {
         bytes[at] = 0xff;
         at += 1;
     }
     bytes
-};
+}
 
 /// Ones in the first `bytes` bytes of a vector.
 #[inline(always)]
@@ -64,7 +69,8 @@ impl<V: Copy> Shape<V> {
         let last_lanes = (tail_lanes - 1) % S::LANES + 1;
         let before = lanes - last_lanes;
         let has_free = last_lanes < S::LANES;
-        let free = if has_free { simd.load_lanes(&[0xff; 16], last_lanes) } else { simd.zero() };
+        let free =
+            if has_free { simd.load(&ONE_BLOCK[64 - 16 * last_lanes..]) } else { simd.zero() };
         let mask = mask(simd, 16 + len - 16 * before);
         let last_at = (16 * before).saturating_sub(16);
         Shape { len, groups, tail_lanes, last_at, last_lanes, mask, free }

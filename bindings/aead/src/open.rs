@@ -68,9 +68,9 @@ impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_
     #[inline(always)]
     fn call(self, simd: S) {
         let narrow = simd.narrow();
-        let Open { context, iv, header, ref mut packet, .. } = *self.packet;
+        let Open { context, ref iv, header, ref mut packet, .. } = *self.packet;
         let shape = Shape::new::<S, G>(simd, packet.len() - header - TAG);
-        let mut stream = Stream::new(simd, context, &iv);
+        let mut stream = Stream::new(simd, context, iv);
         let first = fold_header(narrow, context, packet, header);
         // Whole vectors are written, and the last one reaches into the tag.
         let tag = narrow.load(&packet[packet.len() - TAG..]);

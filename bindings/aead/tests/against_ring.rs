@@ -131,3 +131,70 @@ fn every_length_with_every_header_is_sealed_and_opened_as_by_ring() {
         }
     }
 }
+
+#[test]
+fn every_length_at_every_alignment_is_sealed_and_opened_as_by_ring() {
+    for kernel in kernels() {
+        let small: Vec<_> = (0..2).map(|seed| pair_128(kernel, seed)).collect();
+        let large: Vec<_> = (0..2).map(|seed| pair_256(kernel, seed)).collect();
+        for len in 0..=1500 {
+            for align in 0..64 {
+                // Headers of one block and of several take turns; all of them are tried above.
+                let headers = [12 + (len + align) % 5, 12 + (len * 7 + align) % 69];
+                agree(kernel, &small, len, &headers, align);
+                agree(kernel, &large, len, &headers, align);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_bit_anywhere_is_refused_and_leaves_zeros() {
+    for kernel in kernels() {
+        let pair = pair_128(kernel, 5);
+        for len in [0, 1, 15, 16, 17, 100, 223, 224, 225, 300] {
+            let sealed = ring_seal(&pair.ring, [9; 12], &bytes(3, 20), &bytes(4, len));
+            for bit in 0..8 * sealed.len() {
+                let mut packet = sealed.clone();
+                packet[bit / 8] ^= 1 << (bit % 8);
+                let mut job = [Open::new(&pair.ours, [9; 12], 20, &mut packet).unwrap()];
+                kernel.open(&mut job);
+                assert!(!job[0].is_authentic, "{kernel:?} len {len} bit {bit}");
+                assert!(packet[20..20 + len].iter().all(|byte| *byte == 0), "{kernel:?} {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written() {
+    let pair = pair_128(kernels()[0], 1);
+    let mut packet = [7; 8192];
+    for (header, total) in [(81, 200), (0, 15), (20, 35), (12, 12 + 4001 + TAG), (usize::MAX, 40)] {
+        assert!(Seal::new(&pair.ours, [0; 12], header, &mut packet[..total]).is_none());
+        assert!(Open::new(&pair.ours, [0; 12], header, &mut packet[..total]).is_none());
+    }
+    assert!(Seal::new(&pair.ours, [0; 12], 80, &mut packet[..80 + 4000 + TAG]).is_some());
+    let largest = bytes(1, 4000);
+    for kernel in kernels() {
+        let mut job = [Seal::new(&pair.ours, [2; 12], 12, &mut packet[..12 + 4000 + TAG]).unwrap()];
+        kernel.seal(&largest, &mut job);
+        let expected = ring_seal(&pair.ring, [2; 12], &[7; 12], &largest);
+        assert_eq!(packet[..expected.len()], expected, "{kernel:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "every packet of a fan-out has room for the payload, and no more")]
+fn a_packet_of_another_length_than_the_payload_is_a_mistake() {
+    let pair = pair_128(kernels()[0], 1);
+    let mut packet = [0; 100];
+    let mut job = [Seal::new(&pair.ours, [0; 12], 12, &mut packet).unwrap()];
+    kernels()[0].seal(&[1; 71], &mut job);
+}
+
+#[test]
+fn contexts_tell_nothing() {
+    let pair = pair_128(kernels()[0], 1);
+    assert_eq!(format!("{:?}", pair.ours), "Context<10>(masked)");
+}
