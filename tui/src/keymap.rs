@@ -102,7 +102,7 @@ bindings! {
     "8" A::Pane(7), "apps: who fills a quota" [Char('8'), NONE];
     "9" A::Pane(8), "configuration" [Char('9'), NONE];
     "Tab" A::NextPane, "the next pane" [KeyCode::Tab, NONE];
-    "Enter, l" A::Enter, "down: room, member" [KeyCode::Enter, NONE; Char('l'), NONE; KeyCode::Right, NONE];
+    "Enter, l" A::Enter, "down: room, member, its streams" [KeyCode::Enter, NONE; Char('l'), NONE; KeyCode::Right, NONE];
     "Esc, h" A::Back, "up; clear the filter" [KeyCode::Esc, NONE; Char('h'), NONE; KeyCode::Left, NONE];
     "f" A::Freeze, "hold the picture still" [Char('f'), NONE];
     "/" A::Filter, "only rows with these letters" [Char('/'), NONE];

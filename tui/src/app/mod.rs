@@ -124,6 +124,19 @@ pub enum Level {
     Room(RoomNo),
     /// One session of it.
     Session(RoomNo, proto::SessionId),
+    /// The streams of that.
+    Streams(RoomNo, proto::SessionId),
+}
+
+/// What went out of a slot by control's last answer.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Payload bytes, modulo 2^32.
+    octets: u32,
+    /// When that was, on the shard's clock.
+    at_ns: u64,
+    /// In bits per second; `None` before the second answer.
+    rate: Option<f64>,
 }
 
 /// Everything on the screen.
@@ -184,6 +197,8 @@ pub struct App {
     shares: Vec<Share>,
     session_rates: HashMap<u64, (f64, f64)>,
     before: Option<Seen>,
+    /// Of the slots of the session one looks at.
+    sent: HashMap<u64, Sent>,
     security_before: Option<(u64, Value)>,
     security_ps: Vec<f64>,
     quits: bool,
@@ -227,7 +242,9 @@ impl App {
             config: self.pane == Pane::Config,
             notes: self.pane == Pane::Events,
             session: match (self.pane, self.level) {
-                (Pane::Rooms, Level::Session(_, session)) => Some(session.to_string()),
+                (Pane::Rooms, Level::Session(_, session) | Level::Streams(_, session)) => {
+                    Some(session.to_string())
+                }
                 _ => None,
             },
         }
@@ -244,6 +261,7 @@ impl App {
             (Pane::Overview, _) | (Pane::Rooms, Level::Rooms) => Table::Rooms,
             (Pane::Rooms, Level::Room(_)) => Table::Sessions,
             (Pane::Rooms, Level::Session(..)) => Table::Session,
+            (Pane::Rooms, Level::Streams(..)) => Table::Streams,
             (Pane::Workers, _) => Table::Workers,
             (Pane::Drops, _) => Table::Drops,
             (Pane::Latency, _) => Table::Latency,
@@ -291,6 +309,13 @@ impl App {
     /// A session's bits per second in and packets per second in, out, failures.
     pub fn session_rate(&self, session: &SessionView) -> (f64, f64) {
         self.session_rates.get(&session.row.session_plus_one).copied().unwrap_or_default()
+    }
+
+    /// The streams that a session was said to have last.
+    pub fn streams(&self, session: &str) -> impl Iterator<Item = &Value> {
+        let is_it = self.control.session["session"] == session;
+        let streams = self.control.session["streams"].as_array().filter(|_| is_it);
+        streams.into_iter().flatten()
     }
 
     /// All rooms, in the order of their numbers.
