@@ -241,7 +241,7 @@ pub struct ShowArgs {
     #[arg(long)]
     pub all: bool,
     /// How long rates are measured, and with --watch how often it is shown: 500ms, 1s; milliseconds
-    /// without a unit [default: 250ms, with --watch 1s].
+    /// without a unit [default: 250ms; of streams, and with --watch, 1s].
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
 }

@@ -6,7 +6,7 @@ use proto::RoomNo;
 use super::effects::{Effect, Intent};
 use super::{App, Level, Mode, Pane, TYPED_MAX};
 use crate::history::WINDOWS;
-use crate::keymap::{Action, action};
+use crate::keymap::Action;
 use crate::panes::{self, Table};
 
 /// Rows that a page key moves by.
@@ -63,7 +63,7 @@ impl App {
     }
 
     fn act_on(&mut self, key: KeyEvent) {
-        if let Some(action) = action(key) {
+        if let Some(action) = self.keys.action(key) {
             self.act(action);
         }
     }

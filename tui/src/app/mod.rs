@@ -16,7 +16,9 @@ use stats::{Rates, RoomView, SessionView};
 use crate::alarms::Alarm;
 use crate::control::{Control, Wants};
 use crate::history::{History, WINDOWS};
+use crate::keymap::Keymap;
 use crate::panes::Table;
+use crate::settings::Settings;
 use crate::source::Seen;
 
 pub use effects::{Effect, Intent, Pending};
@@ -174,6 +176,8 @@ pub struct App {
     pub cursor: usize,
     /// Acts are offered.
     pub admin: bool,
+    /// What keys mean.
+    pub keys: Keymap,
     /// The table alone, without curves and other tables.
     pub expanded: bool,
     /// How often the colours were changed.
@@ -206,8 +210,15 @@ pub struct App {
 
 impl App {
     /// A dashboard that shows `pane` first.
-    pub fn at(pane: Pane, admin: bool) -> App {
-        App { pane, admin, ..App::default() }
+    pub fn at(pane: Pane, admin: bool, settings: &Settings) -> App {
+        App {
+            pane,
+            admin,
+            strict: settings.strict,
+            keys: settings.keys.clone(),
+            hidden: settings.hidden.clone(),
+            ..App::default()
+        }
     }
 
     /// Whether the user wants to leave.

@@ -43,6 +43,21 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them.
+    pub const ALL: [Table; 11] = [
+        Table::Workers,
+        Table::Rooms,
+        Table::Sessions,
+        Table::Session,
+        Table::Streams,
+        Table::Drops,
+        Table::Latency,
+        Table::Ports,
+        Table::Events,
+        Table::Apps,
+        Table::Config,
+    ];
+
     /// The orders that `s` goes through; the first is the one at the start.
     pub fn orders(self) -> &'static [&'static str] {
         match self {

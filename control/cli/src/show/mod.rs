@@ -105,7 +105,8 @@ fn people(out: &mut dyn Write, tables: &[Table], header: bool) -> std::io::Resul
 }
 
 fn interval(args: &ShowArgs) -> Duration {
-    let default = if args.watch { 1000 } else { 250 };
+    // Media comes in pictures and frames: over less than a second their rate says little.
+    let default = if args.watch || args.noun == Noun::Stream { 1000 } else { 250 };
     args.interval.unwrap_or(Duration::from_millis(default))
 }
 
