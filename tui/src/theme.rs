@@ -167,6 +167,14 @@ impl Theme {
         }
     }
 
+    /// Shades of a strip, palest first.
+    pub fn shades(self) -> &'static [char; 4] {
+        match self.ascii {
+            false => &['░', '▒', '▓', '█'],
+            true => &['.', ':', '+', '#'],
+        }
+    }
+
     /// Heights of a curve, lowest first.
     pub fn levels(self) -> &'static [char] {
         match self.ascii {

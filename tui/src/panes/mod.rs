@@ -154,6 +154,12 @@ fn text(value: &serde_json::Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => crate::grid::plain(text),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{} {}", crate::grid::plain(key), text(value))
+            };
+            members.iter().map(member).collect::<Vec<_>>().join(", ")
+        }
         other => crate::grid::plain(&other.to_string()),
     }
 }

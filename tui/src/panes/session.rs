@@ -138,8 +138,7 @@ pub fn details(app: &App, theme: &Theme) -> Grid {
     let (rx, tx) = app.session_rate(&session);
     line("in", format!("{}/s, {} packets, {} bytes", short(rx), row.rx_packets, row.rx_bytes));
     line("out", format!("{}/s, {} packets, {} bytes", short(tx), row.tx_packets, row.tx_bytes));
-    let lost = format!("{} ({:.1} %), jitter {}", row.rx_lost, loss(row) * 100.0, row.jitter);
-    line("lost", lost);
+    line("lost", format!("{} ({:.1} %)", row.rx_lost, loss(row) * 100.0));
     line("forged", row.auth_failures.to_string());
     line("streams", format!("{} in, {} slots; Enter shows them", row.publications, row.slots));
     if app.control.session["session"] == session.id().to_string().as_str() {
