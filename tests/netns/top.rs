@@ -193,6 +193,46 @@ fn it_acts_when_it_may_and_every_act_is_audited() {
 }
 
 #[test]
+fn streams_of_real_media_are_shown_by_the_keys_and_columns_of_a_settings_file() {
+    let Some((lab, node)) = up(&NodeConfig::port("udp")) else { return };
+    let mut scene = scene(&lab, &node);
+    demo(&mut scene);
+    carries(&mut scene, 20, &node);
+    let file = node.dir.join("tui.toml").to_string_lossy().into_owned();
+    std::fs::write(&file, "[keys]\nsort = \"r\"\n").expect("writable");
+    let Some(mut screen) = top(&node, &["--tui-config", &file], 80, 24) else { return };
+    screen.until("tui.toml:2:8: keys.sort: r is a key of reverse, too");
+    assert_eq!(screen.end().code(), Some(3));
+    let text = "mask = \"strict\"\n[keys]\nquit = \"Q\"\nenter = \"n\"\n[columns]\nstreams = [\"way\", \
+                \"ssrc\", \"packets\", \"loss\", \"state\"]\n";
+    std::fs::write(&file, text).expect("writable");
+    let mut screen = top(&node, &["--tui-config", &file], 80, 24).expect("it was there");
+    screen.until("▸ ***");
+    assert!(!screen.text().contains("d***"), "{}", screen.text());
+    screen.press("3n");
+    screen.until("2 sessions by trouble");
+    screen.press("n");
+    screen.until("has keys, has path");
+    screen.press("n");
+    screen.until_meanwhile("Streams of ***", || carries(&mut scene, 5, &node));
+    screen.until("way ssrc       packets   loss state");
+    // Whichever of the two it is: the camera's stream comes in, the viewer's slot goes out.
+    let shown = screen.text();
+    let row = shown.lines().find(|line| line.contains(" 0.0% ")).expect("a stream");
+    assert!(row.contains("forwarded") || row.contains("flows"), "{shown}");
+    assert!(!shown.contains("kbit/s"), "{shown}");
+    let told = node.roomlane(&["show", "stream", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("one object");
+    let streams = told["streams"].as_array().expect("a list");
+    assert_eq!((&told["schema"], streams.len()), (&"roomlane.stream.v1".into(), 2), "{told}");
+    let of = |way: &str| streams.iter().find(|row| row["direction"] == way).expect("both ways");
+    assert_eq!(of("in")["publication"], of("out")["publication"]);
+    assert!(of("in")["packets"].as_u64() >= Some(20) && of("out")["packets"].as_u64() >= Some(20));
+    screen.press("qQ");
+    assert!(screen.end().success());
+}
+
+#[test]
 fn the_terminal_is_given_back_however_the_dashboard_ends() {
     let Some((_lab, node)) = up(&NodeConfig::port("udp")) else { return };
     let Some(mut screen) = top(&node, &[], 80, 24) else { return };

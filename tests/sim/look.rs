@@ -42,17 +42,23 @@ fn a_look_tells_transport_streams_and_slots_and_changes_nothing() {
     assert!(transport.has_keys && transport.has_path && !transport.has_ice);
     assert_eq!((transport.rx_packets, transport.heard_ns), (9, world.now.mono.0));
     let publication = publisher.spec.publication;
-    assert_eq!(stream, Look::Stream { publication, received: 9, lost: 1 });
+    let Look::Stream(stream) = stream else { panic!("{stream:?}") };
+    assert_eq!((stream.publication, stream.received, stream.lost), (publication, 9, 1));
+    assert_eq!((stream.ssrc, stream.kind), (publisher.spec.ssrc, VIDEO));
+    assert!(stream.is_forwarded && !stream.is_repair && stream.layer.is_none());
     let of_subscriber = look(&mut world, subscriber.session);
     let [Look::Transport(_), video, audio, Look::Done] = of_subscriber[..] else {
         panic!("{of_subscriber:?}")
     };
     let on = SlotState::On { member: publisher.member, publication };
-    assert!(
-        matches!(video, Look::Slot { place: 0, state, sent: 9, .. } if state == on),
-        "{video:?}"
-    );
-    assert!(matches!(audio, Look::Slot { place: 1, state: SlotState::Off, sent: 0, .. }));
+    let (Look::Slot(video), Look::Slot(audio)) = (video, audio) else {
+        panic!("{of_subscriber:?}")
+    };
+    assert_eq!((video.place, video.state, video.sent), (0, on, 9));
+    assert_eq!((video.codec, video.layer), (Some(publisher.spec.codec), None));
+    assert_eq!(u64::from(video.octets), 9 * 200);
+    assert_eq!((audio.place, audio.state, audio.sent), (1, SlotState::Off, 0));
+    assert_eq!(audio.codec, None);
     let mut after = *world.shards[0].counters();
     after.commands = before.commands;
     assert_eq!(after, before);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::{Command, DropReason, MediaKind};
+use proto::{Command, DropReason, Event, Look, MediaKind};
 use roomlane_core::{Duration, time::ntp_from_unix_ns};
 use roomlane_tests::peer::{Got, Publisher, Subscriber};
 use roomlane_tests::rng::Rng;
@@ -100,7 +100,16 @@ fn behind_loss(shard: usize, loss: u32) -> BTreeMap<u64, Vec<Got>> {
         }
     }
     assert_eq!(subscriber.refused, 0);
-    let counters = world.shards[shard].counters();
+    let counters = *world.shards[shard].counters();
+    let told = world.events.len();
+    world.command(shard, &Command::Look { session: subscriber.session });
+    let slot = world.events[told..].iter().find_map(|event| match event {
+        Event::Looked { look: Look::Slot(slot), .. } => Some(*slot),
+        _ => None,
+    });
+    let slot = slot.expect("its only slot");
+    assert_eq!(u64::from(slot.nacks), counters.nack_rx, "a look tells what was asked for");
+    assert_eq!(u64::from(slot.repairs), counters.rtx_tx, "and what was sent again");
     assert!(counters.rtx_tx > (PACKETS as u64 * u64::from(loss)) / 200);
     assert_eq!(counters.rtx_missed, 0);
     world.check();

@@ -42,6 +42,14 @@ pub const fn rest(name: &'static str, width: u16, drop: u8) -> Column {
     Column { name, width, is_number: false, drop, grows: true }
 }
 
+/// A column of curves over time that takes what is left; of what has no place the oldest goes.
+pub const fn strip(name: &'static str, width: u16, drop: u8) -> Column {
+    Column { name, width, is_number: true, drop, grows: true }
+}
+
+/// Characters of a curve in such a column: one for each look of the shortest window.
+pub const STRIP: usize = 60;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Row {

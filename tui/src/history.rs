@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use proto::DropReason;
-use proto::counters::LATENCY_BUCKETS;
+use proto::counters::{LATENCY_BUCKETS, STAGES, StageCounters};
 use stats::{Rates, Snapshot};
 
 /// Looks that are kept.
@@ -24,6 +24,10 @@ pub struct Point {
     pub drops_ps: Box<[f32]>,
     /// Turns with work by duration, by worker: how many more there were.
     pub turns: Box<[[u32; LATENCY_BUCKETS]]>,
+    /// Part of its time that each worker worked, 0 to 1.
+    pub busy: Box<[f32]>,
+    /// Sampled cycles per packet of each stage.
+    pub cycles: [f32; STAGES.len()],
 }
 
 /// The last looks, oldest first.
@@ -33,11 +37,14 @@ pub struct History(VecDeque<Point>);
 impl History {
     /// One more look; the oldest goes.
     pub fn push(&mut self, old: &Snapshot, new: &Snapshot, rates: &Rates) {
+        // The first look has none to be compared with: it would begin each curve with a zero.
+        if rates.seconds <= 0.0 {
+            return;
+        }
         if self.0.len() == HISTORY_MAX {
             self.0.pop_front();
         }
-        let is_comparable = rates.seconds > 0.0;
-        let pairs = old.shards.iter().zip(&new.shards).filter(|_| is_comparable);
+        let pairs = old.shards.iter().zip(&new.shards);
         let turns = pairs.map(|(old, new)| {
             let (Some(old), Some(new)) = (&old.worker, &new.worker) else {
                 return [0; LATENCY_BUCKETS];
@@ -53,6 +60,8 @@ impl History {
             tx_pps: rates.tx_pps,
             drops_ps: rates.drops_by_reason_ps.iter().map(|rate| *rate as f32).collect(),
             turns: turns.collect(),
+            busy: rates.workers.iter().map(|worker| worker.busy as f32).collect(),
+            cycles: cycles(old, new),
         });
     }
 
@@ -84,12 +93,33 @@ impl History {
         self.0.iter().rev().take_while(flows).map(|point| point.seconds).sum()
     }
 
-    /// A quantile of the turns of each look, oldest first: the power of two in microseconds, so that a
-    /// curve of it does not flatten all but the worst.
-    pub fn quantiles_us(&self, part: f64, looks: usize) -> Vec<f64> {
-        let log2 =
-            |us: f64| if us.is_finite() { us.max(1.0).log2() } else { LATENCY_BUCKETS as f64 };
-        self.last(looks).map(|p| quantile_us(&sum(p), part).map_or(0.0, log2)).collect()
+    /// How busy a worker was, oldest first.
+    pub fn busy(&self, worker: usize, looks: usize) -> Vec<f64> {
+        let busy = |point: &Point| point.busy.get(worker).copied().unwrap_or_default();
+        self.last(looks).map(|point| f64::from(busy(point))).collect()
+    }
+
+    /// Cycles per packet of a stage, oldest first.
+    pub fn cycles(&self, stage: usize, looks: usize) -> Vec<f64> {
+        self.last(looks).map(|point| f64::from(point.cycles[stage])).collect()
+    }
+
+    /// For each duration its part of all turns in at most `width` groups of looks, 0 to 1, oldest first.
+    pub fn heat(&self, looks: usize, width: usize) -> [Vec<f64>; LATENCY_BUCKETS] {
+        let points: Vec<&Point> = self.last(looks).collect();
+        let mut heat = [const { Vec::new() }; LATENCY_BUCKETS];
+        // Groups are those of a curve.
+        for group in points.rchunks(points.len().div_ceil(width).max(1)).rev() {
+            let sums = group.iter().map(|point| sum(point)).fold([0u64; LATENCY_BUCKETS], added);
+            let all = sums.iter().sum::<u64>().max(1) as f64;
+            heat.iter_mut().zip(sums).for_each(|(row, count)| row.push(count as f64 / all));
+        }
+        heat
+    }
+
+    /// A quantile of the turns of each look, oldest first; `None` where there were none.
+    pub fn quantiles_us(&self, part: f64, looks: usize) -> Vec<Option<f64>> {
+        self.last(looks).map(|point| quantile_us(&sum(point), part)).collect()
     }
 
     /// Turns with work by duration in the last `looks` looks, of one worker or of all.
@@ -103,6 +133,23 @@ impl History {
         }
         sum
     }
+}
+
+fn added(mut sum: [u64; LATENCY_BUCKETS], more: [u64; LATENCY_BUCKETS]) -> [u64; LATENCY_BUCKETS] {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    sum
+}
+
+/// Sampled cycles per packet of each stage between two looks.
+fn cycles(old: &Snapshot, new: &Snapshot) -> [f32; STAGES.len()] {
+    let (old, new) = (old.totals().stages, new.totals().stages);
+    std::array::from_fn(|stage| {
+        let more = |of: fn(&StageCounters) -> u64| of(&new[stage]).saturating_sub(of(&old[stage]));
+        match more(|stage| stage.sampled_packets) {
+            0 => 0.0,
+            packets => more(|stage| stage.sampled_cycles) as f32 / packets as f32,
+        }
+    })
 }
 
 /// Turns that all workers did between two looks.
@@ -162,10 +209,48 @@ pub fn curve(values: &[f64], width: usize, levels: &[char]) -> String {
     groups.iter().map(level).collect()
 }
 
+/// Parts of one as a strip of shades: nothing, below 5 %, 20 %, 50 %, more. The steps stay, so that a picture
+/// means the same whenever it is looked at.
+pub fn shades(parts: &[f64], shades: &[char; 4]) -> String {
+    let shade = |part: &f64| match *part {
+        0.0 => ' ',
+        part if part < 0.05 => shades[0],
+        part if part < 0.20 => shades[1],
+        part if part < 0.50 => shades[2],
+        _ => shades[3],
+    };
+    parts.iter().map(shade).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::theme::Theme;
+
+    #[test]
+    fn heat_is_the_part_of_each_duration_in_groups_of_looks() {
+        let mut history = History::default();
+        for turns in [(9, 1), (0, 0), (1, 1)] {
+            let mut point = Point {
+                seconds: 1.0,
+                rx_pps: 0.0,
+                tx_pps: 0.0,
+                drops_ps: Box::default(),
+                turns: vec![[0; LATENCY_BUCKETS]; 2].into(),
+                busy: Box::default(),
+                cycles: Default::default(),
+            };
+            // Of two workers.
+            (point.turns[0][3], point.turns[1][6]) = turns;
+            history.0.push_back(point);
+        }
+        let heat = history.heat(60, 60);
+        assert_eq!((&heat[3], &heat[6]), (&vec![0.9, 0.0, 0.5], &vec![0.1, 0.0, 0.5]));
+        let heat = history.heat(60, 2);
+        assert_eq!(heat[3], [0.9, 0.5], "the newest group is whole");
+        assert_eq!(history.heat(0, 60)[3], [0.0; 0]);
+        assert_eq!(shades(&[0.0, 0.01, 0.05, 0.2, 0.5], &['.', ':', '+', '#']), " .:+#");
+    }
 
     #[test]
     fn curves_are_relative_to_their_highest_value_and_cover_all_of_the_window() {

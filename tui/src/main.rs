@@ -14,6 +14,7 @@ mod keymap;
 mod once;
 mod panes;
 mod screen;
+mod settings;
 mod source;
 mod theme;
 mod ui;
@@ -33,6 +34,7 @@ use crossterm::event::{self, Event, KeyEventKind};
 use app::{App, Effect, Msg, Pane};
 use control::Asker;
 use screen::{Screen, Told};
+use settings::Settings;
 use source::Source;
 use theme::Theme;
 
@@ -68,10 +70,15 @@ struct Arguments {
     /// Offer acts: drain, kick, end, trace. Each asks for a word; control decides and audits.
     #[arg(long)]
     admin: bool,
-    /// Time between two looks, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 1000,
-          value_parser = clap::value_parser!(u64).range(100..=60_000))]
-    interval: u64,
+    /// Time between two looks, in milliseconds [default: that of tui.toml, or 1000].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    interval: Option<u64>,
+    /// Keys, colours, columns [default: $XDG_CONFIG_HOME/roomlane/tui.toml or /etc/roomlane/tui.toml].
+    #[arg(long, value_name = "FILE")]
+    tui_config: Option<PathBuf>,
+    /// Print a tui.toml with every default, commented, and exit.
+    #[arg(long)]
+    print_config: bool,
     /// With --once: columns of the frame.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(60..=500))]
     width: u16,
@@ -102,8 +109,15 @@ fn main() -> ExitCode {
     if arguments.man {
         return print_page();
     }
-    let run_dirs = match run_dirs(&arguments) {
-        Ok(dirs) => dirs,
+    if arguments.print_config {
+        return match std::io::stdout().lock().write_all(settings::text().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let chosen = Settings::load(arguments.tui_config.as_deref());
+    let (settings, run_dirs) = match chosen.and_then(|s| Ok((s, run_dirs(&arguments)?))) {
+        Ok(both) => both,
         Err(errors) => {
             eprintln!("{errors}");
             return ExitCode::from(EXIT_CONFIG);
@@ -116,11 +130,13 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_NO_NODE);
         }
     };
-    let interval = Duration::from_millis(arguments.interval);
+    let interval = arguments.interval.map_or(settings.interval, Duration::from_millis);
     let result = if arguments.once {
-        once::print(&mut source, interval, &arguments)
+        once::print(&mut source, interval, &arguments, &settings)
     } else if std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
-        dashboard(source, interval, App::at(arguments.pane(), arguments.admin))
+        let app = App::at(arguments.pane(), arguments.admin, &settings);
+        let theme = Theme::of_environment().chosen(settings.scheme, settings.colours);
+        dashboard(source, interval, app, theme)
     } else {
         eprintln!("roomlane-top: this is no terminal; use --once, or --once --json");
         return ExitCode::from(EXIT_USAGE);
@@ -144,9 +160,8 @@ fn run_dirs(arguments: &Arguments) -> Result<Vec<PathBuf>, config::ConfigErrors>
     }
 }
 
-fn dashboard(mut source: Source, interval: Duration, mut app: App) -> Result<()> {
+fn dashboard(mut source: Source, interval: Duration, mut app: App, theme: Theme) -> Result<()> {
     let signals = Told::listen()?;
-    let theme = Theme::of_environment();
     let asker = Asker::start(source.run_dir());
     let mut screen = Screen::open()?;
     let mut due = Instant::now();

@@ -12,13 +12,19 @@ use serde_json::{Value, json};
 use crate::Arguments;
 use crate::app::{App, Msg};
 use crate::control::{self, Line, State};
+use crate::settings::Settings;
 use crate::source::Source;
 use crate::theme::Theme;
 use crate::ui;
 
 /// Looks twice, because rates need two looks, and prints.
-pub fn print(source: &mut Source, interval: Duration, arguments: &Arguments) -> Result<()> {
-    let mut app = App::at(arguments.pane(), false);
+pub fn print(
+    source: &mut Source,
+    interval: Duration,
+    arguments: &Arguments,
+    settings: &Settings,
+) -> Result<()> {
+    let mut app = App::at(arguments.pane(), false, settings);
     let mut line = Line::new(source.run_dir());
     for pause in [Duration::ZERO, interval] {
         std::thread::sleep(pause);

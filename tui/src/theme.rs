@@ -5,13 +5,42 @@ use ratatui::symbols::border;
 
 /// Which colours there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub enum Scheme {
     /// Blue and orange of 256, told apart by everybody.
     Okabe,
     /// The terminal's own sixteen.
     Sixteen,
     /// None.
     Mono,
+}
+
+/// The schemes by their words; the first is whatever the terminal has.
+pub const SCHEMES: [(&str, Option<Scheme>); 4] = [
+    ("auto", None),
+    ("blue-orange", Some(Scheme::Okabe)),
+    ("sixteen", Some(Scheme::Sixteen)),
+    ("mono", Some(Scheme::Mono)),
+];
+
+/// What colours are for, by their words.
+pub const COLOURS: [(&str, &str); 4] = [
+    ("title", "names of columns and boxes"),
+    ("good", "all is well"),
+    ("bad", "look here"),
+    ("dim", "old or unimportant"),
+];
+
+/// Other colours than a scheme's, in the order of [`COLOURS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Colours(pub [Option<Color>; COLOURS.len()]);
+
+/// Whether a terminal of sixteen colours has it.
+fn is_of_sixteen(colour: Color) -> bool {
+    match colour {
+        Color::Rgb(..) => false,
+        Color::Indexed(index) => index < 16,
+        _ => true,
+    }
 }
 
 /// How things look on this terminal.
@@ -21,6 +50,7 @@ pub struct Theme {
     /// Nobody may turn colours on.
     is_mono: bool,
     ascii: bool,
+    colours: Colours,
 }
 
 impl Theme {
@@ -34,12 +64,20 @@ impl Theme {
             (false, true) => Scheme::Okabe,
             (false, false) => Scheme::Sixteen,
         };
-        Theme { scheme, is_mono, ascii: set("ROOMLANE_ASCII") }
+        Theme { scheme, is_mono, ascii: set("ROOMLANE_ASCII"), colours: Colours::default() }
+    }
+
+    /// With what the user chose. Where colours are unwanted there are none.
+    pub fn chosen(self, scheme: Option<Scheme>, colours: Colours) -> Self {
+        match self.is_mono {
+            true => self,
+            false => Theme { scheme: scheme.unwrap_or(self.scheme), colours, ..self },
+        }
     }
 
     /// For text: no colours, and no signs beyond ASCII where asked.
     pub fn plain(ascii: bool) -> Self {
-        Theme { scheme: Scheme::Mono, is_mono: true, ascii }
+        Theme { scheme: Scheme::Mono, is_mono: true, ascii, colours: Colours::default() }
     }
 
     /// After so many changes of colours. Where colours are unwanted there are none to change.
@@ -52,33 +90,37 @@ impl Theme {
         }
     }
 
-    fn style(self, okabe: Color, sixteen: Color, modifier: Modifier) -> Style {
+    /// `own` is an index of [`COLOURS`].
+    fn style(self, own: usize, okabe: Color, sixteen: Color, modifier: Modifier) -> Style {
         let style = Style::new().add_modifier(modifier);
+        let chosen = self.colours.0[own];
         match self.scheme {
-            Scheme::Okabe => style.fg(okabe),
-            Scheme::Sixteen => style.fg(sixteen),
+            Scheme::Okabe => style.fg(chosen.unwrap_or(okabe)),
+            Scheme::Sixteen => {
+                style.fg(chosen.filter(|colour| is_of_sixteen(*colour)).unwrap_or(sixteen))
+            }
             Scheme::Mono => style,
         }
     }
 
     /// Names of columns and boxes.
     pub fn title(self) -> Style {
-        self.style(Color::Indexed(74), Color::LightBlue, Modifier::BOLD)
+        self.style(0, Color::Indexed(74), Color::LightBlue, Modifier::BOLD)
     }
 
     /// All is well.
     pub fn good(self) -> Style {
-        self.style(Color::Indexed(74), Color::LightBlue, Modifier::empty())
+        self.style(1, Color::Indexed(74), Color::LightBlue, Modifier::empty())
     }
 
     /// Look here.
     pub fn bad(self) -> Style {
-        self.style(Color::Indexed(208), Color::LightYellow, Modifier::BOLD)
+        self.style(2, Color::Indexed(208), Color::LightYellow, Modifier::BOLD)
     }
 
     /// Old or unimportant.
     pub fn dim(self) -> Style {
-        self.style(Color::Indexed(245), Color::DarkGray, Modifier::DIM)
+        self.style(3, Color::Indexed(245), Color::DarkGray, Modifier::DIM)
     }
 
     /// In front of a state that is well.
@@ -125,6 +167,14 @@ impl Theme {
         }
     }
 
+    /// Shades of a strip, palest first.
+    pub fn shades(self) -> &'static [char; 4] {
+        match self.ascii {
+            false => &['░', '▒', '▓', '█'],
+            true => &['.', ':', '+', '#'],
+        }
+    }
+
     /// Heights of a curve, lowest first.
     pub fn levels(self) -> &'static [char] {
         match self.ascii {
@@ -140,7 +190,13 @@ mod tests {
 
     #[test]
     fn colours_go_round_and_where_they_are_unwanted_there_are_none() {
-        let theme = Theme { scheme: Scheme::Sixteen, is_mono: false, ascii: false };
+        let colours = Colours([Some(Color::Rgb(9, 9, 9)), None, Some(Color::Red), None]);
+        let theme = Theme { scheme: Scheme::Sixteen, is_mono: false, ascii: false, colours };
+        assert_eq!(theme.bad().fg, Some(Color::Red), "chosen");
+        assert_eq!(theme.title().fg, Some(Color::LightBlue), "the terminal has no such colour");
+        let wide = theme.chosen(Some(Scheme::Okabe), colours);
+        assert_eq!(wide.title().fg, Some(Color::Rgb(9, 9, 9)));
+        assert_eq!(Theme::plain(false).chosen(Some(Scheme::Okabe), colours).bad().fg, None);
         let turned = [1, 2, 3].map(|turns| theme.turned(turns).scheme);
         assert_eq!(turned, [Scheme::Mono, Scheme::Okabe, Scheme::Sixteen]);
         for turns in 0..4 {

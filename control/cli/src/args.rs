@@ -181,6 +181,14 @@ pub enum Noun {
     Buffers,
     /// Apps: state, use and quotas (asks the control daemon).
     App,
+    /// Streams: each SSRC in, each slot out, with loss, jitter, repairs, round trip (asks control).
+    Stream,
+    /// Why tokens were refused lately, by reason, and what to do (asks control).
+    Token,
+    /// What happened lately: joins, refusals, changes, ends, acts, drops (asks control).
+    Events,
+    /// Versions of this command, the data plane and control.
+    Version,
 }
 
 impl Noun {
@@ -196,6 +204,10 @@ impl Noun {
             Noun::Runtime => "runtime",
             Noun::Buffers => "buffers",
             Noun::App => "app",
+            Noun::Stream => "stream",
+            Noun::Token => "token",
+            Noun::Events => "events",
+            Noun::Version => "version",
         }
     }
 }
@@ -204,7 +216,8 @@ impl Noun {
 pub struct ShowArgs {
     /// What to show.
     pub noun: Noun,
-    /// Only this worker, room (its number) or session (its id).
+    /// Only this worker, room (its number), session (its id); of streams those of a room or session; of
+    /// events a subject as in roomlane trail; of tokens a reason.
     pub id: Option<String>,
     /// Print JSON: one object, with --watch one a line.
     #[arg(long)]
@@ -228,7 +241,7 @@ pub struct ShowArgs {
     #[arg(long)]
     pub all: bool,
     /// How long rates are measured, and with --watch how often it is shown: 500ms, 1s; milliseconds
-    /// without a unit [default: 250ms, with --watch 1s].
+    /// without a unit [default: 250ms; of streams, and with --watch, 1s].
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
 }

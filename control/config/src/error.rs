@@ -93,7 +93,7 @@ fn place(f: &mut fmt::Formatter<'_>, file: &str, line: usize, column: usize) -> 
 }
 
 /// Line and column of a byte offset, both from 1; the column counts characters.
-pub(crate) fn line_column(text: &str, offset: usize) -> (usize, usize) {
+pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -24,7 +24,7 @@ pub mod secret;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{ConfigError, ConfigErrors, Warning};
+pub use error::{ConfigError, ConfigErrors, Warning, line_column};
 pub use keys::{Change, Effect, changes};
 pub use model::{
     Aead, App, AppQuota, Config, Control, Device, Environment, Hook, IceServer, Limits, Listen,

@@ -25,6 +25,10 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sessions of one member that a question about two members looks at.
 pub const LOOK_SESSIONS_MAX: usize = 32;
+/// Sessions of a list of streams that are asked at a time.
+pub const LOOKS_AT_ONCE: usize = 16;
+/// Streams of one answer: no more sessions are asked once there are so many.
+pub const STREAMS_ANSWER_MAX: usize = 1500;
 /// Records of one packet trace: its packets and their copies.
 pub const TRACE_RECORDS_MAX: usize = 20_000;
 /// Notes of what happened to whom; the oldest is forgotten.

@@ -269,4 +269,14 @@ async fn status_tells_consoles_what_runs_and_how_often_each_security_event_happe
     let look = |id: &str| json!({"act": "session.look", "session": id});
     assert_eq!(node.act(look("alice")).await["code"], "session_invalid");
     assert_eq!(node.act(look("s0-9-9")).await["code"], "not_found");
+    let list = |more: Value| {
+        let mut request = json!({"act": "stream.list"});
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    assert_eq!(node.act(list(json!({"session": "alice"}))).await["code"], "session_invalid");
+    assert_eq!(node.act(list(json!({"session": "s0-9-9"}))).await["code"], "not_found");
+    assert_eq!(node.act(list(json!({"room": 99}))).await["code"], "not_found");
+    let all = node.act(list(json!({}))).await;
+    assert_eq!((&all["streams"], &all["sessions_left_out"]), (&json!([]), &json!(0)));
 }

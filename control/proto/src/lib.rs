@@ -30,6 +30,6 @@ pub use drop_reason::DropReason;
 pub use grant::{GrantRefusal, GrantWord, MediaKind, Privileges};
 pub use id::{CodecId, MemberNo, PublicationNo, RoomNo, SdkAppId, SessionId, ShardId};
 pub use list::List;
-pub use look::{Look, Transport};
+pub use look::{Look, SlotOut, StreamIn, Transport};
 pub use security::SecurityEvent;
 pub use trace::{Ended, TraceOrder, Traced};

@@ -44,6 +44,11 @@ impl Rhythm {
         self.window_bytes += bytes as u64;
     }
 
+    /// Bytes per second over the last whole window; zero when it is silent.
+    pub fn bytes_per_s(&self, now: Instant) -> u64 {
+        if self.silent_for(now) > LAYER_GAP { 0 } else { self.rate }
+    }
+
     fn silent_for(&self, now: Instant) -> Duration {
         now.since(self.last)
     }

@@ -59,6 +59,11 @@ impl NackStream {
         self.len == 0
     }
 
+    /// From a request to the packet, smoothed, in microseconds; zero before the first.
+    pub fn rtt_us(&self) -> u32 {
+        self.rtt_us
+    }
+
     /// A packet came so long after it was asked for first. Of several requests the first counts: the
     /// estimate may be too long for a while, and is never kept too short by its own repeats.
     fn on_repair(&mut self, took: Duration) {

@@ -53,6 +53,10 @@ pub struct Publication {
     pub relays: u64,
     /// When a picture-loss indication was last sent.
     pub pli_sent: Instant,
+    /// How many were sent.
+    pub plis: u32,
+    /// Sequence numbers that we asked for again.
+    pub nacks: u32,
     /// Another one is wanted as soon as the throttle allows.
     pub pli_pending: bool,
     /// Neighbours in the room.
@@ -84,6 +88,8 @@ impl Publication {
             history: Handles::default(),
             relays: 0,
             pli_sent: Instant(0),
+            plis: 0,
+            nacks: 0,
             pli_pending: false,
             links: Links::default(),
         }

@@ -78,6 +78,8 @@ fn send_pli<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, publ
         writer.pli(own_ssrc, media_ssrc)
     });
     shard.counters.pli_tx += u64::from(sent);
+    let plis = &mut shard.publications[publication].plis;
+    *plis = plis.saturating_add(u32::from(sent));
 }
 
 /// The periodic reports of one session: receiver reports for what it publishes, sender reports for what

@@ -236,6 +236,12 @@ pub struct Slot {
     pub publisher: Option<MemberNo>,
     /// What its subscriber reported last.
     pub reported: Reported,
+    /// Sequence numbers that its subscriber asked for again.
+    pub nacks: u32,
+    /// Packets that were sent again.
+    pub sent_again: u32,
+    /// Keyframes that its subscriber asked for.
+    pub plis: u32,
     /// What it can decode.
     pub codecs: List<SlotCodec, SLOT_CODECS_MAX>,
     /// Extensions negotiated with the subscriber.
@@ -296,6 +302,9 @@ impl Default for Slot {
             repairs: crate::munger::RepairCounter::default(),
             publisher: None,
             reported: Reported::default(),
+            nacks: 0,
+            sent_again: 0,
+            plis: 0,
             codecs: List::default(),
             extensions: List::default(),
             mid: Token::default(),

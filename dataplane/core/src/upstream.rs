@@ -139,7 +139,10 @@ impl<P: Provider> Shard<P> {
                 writer.receiver_report(own_ssrc, &[])?;
                 writer.nack(own_ssrc, ssrc, &lost)
             });
-            self.counters.nack_tx += if sent { lost.len() as u64 } else { 0 };
+            let asked = if sent { lost.len() as u32 } else { 0 };
+            self.counters.nack_tx += u64::from(asked);
+            let nacks = &mut self.publications[publication].nacks;
+            *nacks = nacks.saturating_add(asked);
         }
         if hope == Hope::Lost {
             request_keyframe(self, now, io, publication);

@@ -6,7 +6,7 @@ use proto::RoomNo;
 use super::effects::{Effect, Intent};
 use super::{App, Level, Mode, Pane, TYPED_MAX};
 use crate::history::WINDOWS;
-use crate::keymap::{Action, action};
+use crate::keymap::Action;
 use crate::panes::{self, Table};
 
 /// Rows that a page key moves by.
@@ -63,7 +63,7 @@ impl App {
     }
 
     fn act_on(&mut self, key: KeyEvent) {
-        if let Some(action) = action(key) {
+        if let Some(action) = self.keys.action(key) {
             self.act(action);
         }
     }
@@ -160,7 +160,7 @@ impl App {
         self.arrange();
     }
 
-    /// Down: rooms, the sessions of one, one session.
+    /// Down: rooms, the sessions of one, one session, its streams.
     fn enter(&mut self) {
         match self.table() {
             Table::Rooms => {
@@ -171,6 +171,11 @@ impl App {
             Table::Sessions => {
                 let Some(session) = self.session_at_cursor() else { return };
                 self.go_to(Level::Session(RoomNo(session.row.room), session.id()));
+            }
+            Table::Session => {
+                if let Level::Session(room, session) = self.level {
+                    self.go_to(Level::Streams(room, session));
+                }
             }
             _ => {}
         }
@@ -187,6 +192,7 @@ impl App {
             Level::Rooms => return,
             Level::Room(room) => (Level::Rooms, room.0),
             Level::Session(room, session) => (Level::Room(room), session.0.wrapping_add(1)),
+            Level::Streams(room, session) => (Level::Session(room, session), 0),
         };
         self.go_to(level);
         self.selected = Some(key);

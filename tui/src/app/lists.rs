@@ -6,7 +6,7 @@ use proto::RoomNo;
 use serde_json::Value;
 use stats::{RoomView, SessionView, Snapshot};
 
-use super::{App, Level};
+use super::{App, Level, Pane};
 use crate::panes::{Table, session};
 
 /// What an app uses of what it may.
@@ -101,7 +101,9 @@ impl App {
         }
         match self.level {
             Level::Rooms => self.sessions.clear(),
-            Level::Room(room) | Level::Session(room, _) => self.arrange_sessions(room),
+            Level::Room(room) | Level::Session(room, _) | Level::Streams(room, _) => {
+                self.arrange_sessions(room)
+            }
         }
         self.find_selected();
     }
@@ -202,7 +204,11 @@ impl App {
     pub fn room_at_cursor(&self) -> Option<RoomView> {
         let number = match (self.table(), self.level) {
             (Table::Rooms, _) => return self.rooms.get(self.cursor).copied(),
-            (Table::Sessions | Table::Session, Level::Room(no) | Level::Session(no, _)) => no,
+            (_, Level::Room(no) | Level::Session(no, _) | Level::Streams(no, _))
+                if self.pane == Pane::Rooms =>
+            {
+                no
+            }
             _ => return None,
         };
         self.merged.iter().find(|room| room.row.room == number.0).copied()
@@ -212,7 +218,7 @@ impl App {
     pub fn session_at_cursor(&self) -> Option<SessionView> {
         match (self.table(), self.level) {
             (Table::Sessions, _) => self.sessions.get(self.cursor).copied(),
-            (Table::Session, Level::Session(_, id)) => {
+            (Table::Session | Table::Streams, Level::Session(_, id) | Level::Streams(_, id)) => {
                 self.sessions.iter().find(|session| session.id() == id).copied()
             }
             _ => None,

@@ -16,7 +16,9 @@ use stats::{Rates, RoomView, SessionView};
 use crate::alarms::Alarm;
 use crate::control::{Control, Wants};
 use crate::history::{History, WINDOWS};
+use crate::keymap::Keymap;
 use crate::panes::Table;
+use crate::settings::Settings;
 use crate::source::Seen;
 
 pub use effects::{Effect, Intent, Pending};
@@ -124,6 +126,19 @@ pub enum Level {
     Room(RoomNo),
     /// One session of it.
     Session(RoomNo, proto::SessionId),
+    /// The streams of that.
+    Streams(RoomNo, proto::SessionId),
+}
+
+/// What went out of a slot by control's last answer.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Payload bytes, modulo 2^32.
+    octets: u32,
+    /// When that was, on the shard's clock.
+    at_ns: u64,
+    /// In bits per second; `None` before the second answer.
+    rate: Option<f64>,
 }
 
 /// Everything on the screen.
@@ -161,6 +176,8 @@ pub struct App {
     pub cursor: usize,
     /// Acts are offered.
     pub admin: bool,
+    /// What keys mean.
+    pub keys: Keymap,
     /// The table alone, without curves and other tables.
     pub expanded: bool,
     /// How often the colours were changed.
@@ -184,6 +201,8 @@ pub struct App {
     shares: Vec<Share>,
     session_rates: HashMap<u64, (f64, f64)>,
     before: Option<Seen>,
+    /// Of the slots of the session one looks at.
+    sent: HashMap<u64, Sent>,
     security_before: Option<(u64, Value)>,
     security_ps: Vec<f64>,
     quits: bool,
@@ -191,8 +210,15 @@ pub struct App {
 
 impl App {
     /// A dashboard that shows `pane` first.
-    pub fn at(pane: Pane, admin: bool) -> App {
-        App { pane, admin, ..App::default() }
+    pub fn at(pane: Pane, admin: bool, settings: &Settings) -> App {
+        App {
+            pane,
+            admin,
+            strict: settings.strict,
+            keys: settings.keys.clone(),
+            hidden: settings.hidden.clone(),
+            ..App::default()
+        }
     }
 
     /// Whether the user wants to leave.
@@ -227,7 +253,9 @@ impl App {
             config: self.pane == Pane::Config,
             notes: self.pane == Pane::Events,
             session: match (self.pane, self.level) {
-                (Pane::Rooms, Level::Session(_, session)) => Some(session.to_string()),
+                (Pane::Rooms, Level::Session(_, session) | Level::Streams(_, session)) => {
+                    Some(session.to_string())
+                }
                 _ => None,
             },
         }
@@ -244,6 +272,7 @@ impl App {
             (Pane::Overview, _) | (Pane::Rooms, Level::Rooms) => Table::Rooms,
             (Pane::Rooms, Level::Room(_)) => Table::Sessions,
             (Pane::Rooms, Level::Session(..)) => Table::Session,
+            (Pane::Rooms, Level::Streams(..)) => Table::Streams,
             (Pane::Workers, _) => Table::Workers,
             (Pane::Drops, _) => Table::Drops,
             (Pane::Latency, _) => Table::Latency,
@@ -291,6 +320,13 @@ impl App {
     /// A session's bits per second in and packets per second in, out, failures.
     pub fn session_rate(&self, session: &SessionView) -> (f64, f64) {
         self.session_rates.get(&session.row.session_plus_one).copied().unwrap_or_default()
+    }
+
+    /// The streams that a session was said to have last.
+    pub fn streams(&self, session: &str) -> impl Iterator<Item = &Value> {
+        let is_it = self.control.session["session"] == session;
+        let streams = self.control.session["streams"].as_array().filter(|_| is_it);
+        streams.into_iter().flatten()
     }
 
     /// All rooms, in the order of their numbers.

@@ -111,6 +111,36 @@ pub(crate) fn control() -> Control {
     }
 }
 
+/// The streams of one session, as control tells them at second `at_s`.
+pub(crate) fn streams(at_s: u64) -> serde_json::Value {
+    let row = |more: serde_json::Value| {
+        let mut row = json!({
+            "session": "s0-1-1", "at_ns": at_s * S, "publication": 7, "member": null, "slot": null, "octets": null,
+            "layer": null, "repairs": false, "packets": 900 * at_s, "lost": 0, "loss_ratio": 0.0,
+            "jitter_ms": 3.25, "rtt_ms": 24.0, "nacks": 0, "plis": 0, "sent_again": null,
+        });
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let streams = [
+        row(json!({"direction": "in", "ssrc": 0x2f1a_0001, "kind": "audio", "codec": "opus",
+                   "bits_per_s": 32_000, "rtt_ms": null, "state": "forwarded"})),
+        row(json!({"direction": "in", "ssrc": 0x2f1a_0002, "kind": "video", "codec": "vp8",
+                   "layer": 2, "bits_per_s": 1_700_000, "loss_ratio": 0.081, "nacks": 341,
+                   "plis": 2, "state": "forwarded"})),
+        row(json!({"direction": "in", "ssrc": 0x2f1a_0003, "kind": "video", "codec": "vp8",
+                   "layer": 2, "repairs": true, "bits_per_s": 130_000, "state": "repairs"})),
+        row(json!({"direction": "out", "ssrc": 0x77aa_0001, "kind": "video", "codec": "vp8",
+                   "slot": 0, "octets": 125_000 * at_s, "bits_per_s": null, "nacks": 12,
+                   "sent_again": 11, "publication": 9, "member": 2, "state": "awaits keyframe"})),
+        row(json!({"direction": "out", "ssrc": 0x77aa_0002, "kind": "audio", "codec": null,
+                   "slot": 1, "octets": 0, "bits_per_s": null, "packets": 0, "jitter_ms": null,
+                   "rtt_ms": null, "sent_again": 0, "publication": null, "state": "shows nobody"})),
+    ];
+    json!({"session": "s0-1-1", "streams": streams,
+           "transport": {"has_keys": true, "has_path": true, "has_ice": false}})
+}
+
 fn session(slot: u32, room: u64, label: &str, rx_packets: u64, heard_ns: u64) -> SessionView {
     let grant = GrantWord::new(1_000, 1, Privileges::ALL).0;
     SessionView {

@@ -1,10 +1,12 @@
 //! What a new look changes: rates, curves, alarms, and the list of what changed.
 
+use std::collections::HashMap;
+
 use proto::security::SecurityEvent;
 use serde_json::Value;
 use stats::Rates;
 
-use super::App;
+use super::{App, Sent};
 use crate::alarms::{Alarm, Finding, Findings, findings};
 use crate::control::{Control, State};
 use crate::source::Seen;
@@ -62,8 +64,31 @@ impl App {
             self.change("change", "another configuration is in force: see pane 9".to_owned());
         }
         self.rate_security();
+        self.rate_streams();
         self.count_rooms();
         self.settle(happened);
+    }
+
+    /// Bits per second out of each slot since control's answer before.
+    fn rate_streams(&mut self) {
+        let mut known = HashMap::new();
+        for stream in self.control.session["streams"].as_array_mut().into_iter().flatten() {
+            let figures =
+                (stream["slot"].as_u64(), stream["octets"].as_u64(), stream["at_ns"].as_u64());
+            let (Some(slot), Some(octets), Some(at_ns)) = figures else { continue };
+            let key = slot_key(stream["session"].as_str().unwrap_or_default(), slot);
+            let mut sent = Sent { octets: octets as u32, at_ns, rate: None };
+            if let Some(then) = self.sent.get(&key) {
+                // An answer that is shown again tells nothing new.
+                sent.rate = match at_ns.saturating_sub(then.at_ns) {
+                    0 => then.rate,
+                    ns => Some(f64::from(sent.octets.wrapping_sub(then.octets)) * 8e9 / ns as f64),
+                };
+            }
+            stream["bits_per_s"] = sent.rate.map(f64::round).into();
+            known.insert(key, sent);
+        }
+        self.sent = known;
     }
 
     /// How often each security event happened since control's answer before.
@@ -123,6 +148,13 @@ impl App {
         let unix_ms = self.seen.as_ref().map_or(0, |seen| seen.unix_ms);
         self.changes.push_back(Change { unix_ms, kind, text });
     }
+}
+
+/// A slot of a session as one number.
+fn slot_key(session: &str, slot: u64) -> u64 {
+    let id = session.parse::<proto::SessionId>().map_or(0, |id| id.0);
+    // An id takes 48 bits, a place in a session far less than the others.
+    id << 8 | (slot & 0xff)
 }
 
 /// Lives that ended between two looks.

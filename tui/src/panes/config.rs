@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::grid::{Column, Grid, Row, Tone, rest, word};
 
 pub(super) const COLUMNS: [Column; 3] =
-    [word("key", 28, 0), rest("in force", 18, 0), word("the file says", 30, 1)];
+    [word("key", 39, 0), rest("in force", 16, 0), word("the file says", 30, 1)];
 
 pub fn grid(app: &App) -> Grid {
     let diff: HashMap<&str, &Value> = app.control.diff["keys"]

@@ -3,7 +3,7 @@
 use proto::DropReason as R;
 
 use crate::app::App;
-use crate::grid::{Column, Grid, Row, Tone, age, number, rest, short, word};
+use crate::grid::{Column, Grid, Row, STRIP, Tone, age, number, rest, short, strip, word};
 use crate::history::curve;
 use crate::theme::Theme;
 
@@ -12,7 +12,7 @@ pub(super) const COLUMNS: [Column; 6] = [
     number("per s", 6, 0),
     number("since", 5, 0),
     number("total", 11, 2),
-    word("over time", 20, 3),
+    strip("over time", 20, 3),
     rest("why", 24, 1),
 ];
 
@@ -55,12 +55,16 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
             short(rate(*reason)),
             since,
             counts[*reason as usize].to_string(),
-            curve(&app.history.drops(*reason, app.window()), 20, theme.levels()),
+            curve(&app.history.drops(*reason, app.window()), STRIP, theme.levels()),
             reason.sentence().to_owned(),
         ];
         Row::toned(cells, if flows { Tone::Bad } else { Tone::Plain })
     });
-    let rows = rows.collect();
+    let mut rows: Vec<Row> = rows.collect();
+    if rows.is_empty() {
+        let words = ["none", "-", "-", "0", "", "nothing was dropped since the node began"];
+        rows.push(Row::toned(words.map(str::to_owned).to_vec(), Tone::Dim));
+    }
     let hostile: f64 = HOSTILE.iter().map(|reason| rate(*reason)).sum();
     let attack = match hostile >= HOSTILE_PER_S {
         true => format!("attack? {}/s{}", short(hostile), offender(app)),

@@ -24,7 +24,8 @@ pub fn grid(app: &App) -> Grid {
         })
         .collect();
     let notes = app.control.notes["notes"].as_array().into_iter().flatten();
-    dated.extend(notes.map(|note| noted(note, app.strict)));
+    let has_apps = app.shares().len() > 1;
+    dated.extend(notes.map(|note| noted(note, app.strict, has_apps)));
     let fits = |row: &Row| match shown {
         1 => row.cells[1] == "act",
         2 => matches!(row.cells[1].as_str(), "alarm" | "ended"),
@@ -42,7 +43,8 @@ pub fn grid(app: &App) -> Grid {
     Grid { title, columns: &COLUMNS, rows }
 }
 
-fn noted(note: &Value, is_strict: bool) -> (u64, Row) {
+/// `has_apps`: there are several, so that it matters whose it is.
+fn noted(note: &Value, is_strict: bool, has_apps: bool) -> (u64, Row) {
     let at = note["until_ms"].as_u64().unwrap_or_default();
     let mut what = super::text(&note["what"]);
     if let Some(count @ 2..) = note["count"].as_u64() {
@@ -55,7 +57,7 @@ fn noted(note: &Value, is_strict: bool) -> (u64, Row) {
         .filter(|v| v.is_string() && **v != "")
         .map(super::text)
         .collect();
-    if let Some(app) = note["app"].as_u64() {
+    if let Some(app) = note["app"].as_u64().filter(|_| has_apps) {
         about.push(format!("app {app}"));
     }
     let kind = super::text(&note["kind"]);

@@ -8,6 +8,7 @@ mod latency;
 mod ports;
 mod rooms;
 pub mod session;
+mod streams;
 mod workers;
 
 use crate::app::App;
@@ -25,6 +26,8 @@ pub enum Table {
     Sessions,
     /// One session.
     Session,
+    /// Its streams.
+    Streams,
     /// Drops by reason.
     Drops,
     /// Turns by duration.
@@ -40,12 +43,28 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them.
+    pub const ALL: [Table; 11] = [
+        Table::Workers,
+        Table::Rooms,
+        Table::Sessions,
+        Table::Session,
+        Table::Streams,
+        Table::Drops,
+        Table::Latency,
+        Table::Ports,
+        Table::Events,
+        Table::Apps,
+        Table::Config,
+    ];
+
     /// The orders that `s` goes through; the first is the one at the start.
     pub fn orders(self) -> &'static [&'static str] {
         match self {
             Table::Workers => &["number", "load"],
             Table::Rooms => &["traffic", "sessions", "age", "label"],
             Table::Sessions => &["trouble", "traffic", "age", "label"],
+            Table::Streams => &["place", "rate", "loss", "jitter"],
             Table::Drops => &["rate", "total"],
             Table::Events => &["all", "acts", "alarms", "refusals"],
             Table::Apps => &["use", "traffic", "app"],
@@ -60,6 +79,7 @@ impl Table {
             Table::Rooms => "rooms",
             Table::Sessions => "sessions",
             Table::Session => "session",
+            Table::Streams => "streams",
             Table::Drops => "drops",
             Table::Latency => "latency",
             Table::Ports => "ports",
@@ -77,6 +97,7 @@ pub fn columns(table: Table) -> &'static [Column] {
         Table::Rooms => &rooms::COLUMNS,
         Table::Sessions => &session::COLUMNS,
         Table::Session => &session::DETAILS,
+        Table::Streams => &streams::COLUMNS,
         Table::Drops => &drops::COLUMNS,
         Table::Latency => &latency::COLUMNS,
         Table::Ports => &ports::COLUMNS,
@@ -93,6 +114,7 @@ pub fn grid(app: &App, table: Table, theme: &Theme) -> Grid {
         Table::Sessions => return session::list(app, theme),
         Table::Workers => workers::grid(app, theme),
         Table::Session => session::details(app, theme),
+        Table::Streams => streams::grid(app),
         Table::Drops => drops::grid(app, theme),
         Table::Latency => latency::grid(app, theme),
         Table::Ports => ports::grid(app),
@@ -132,6 +154,12 @@ fn text(value: &serde_json::Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => crate::grid::plain(text),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| {
+                format!("{} {}", crate::grid::plain(key), text(value))
+            };
+            members.iter().map(member).collect::<Vec<_>>().join(", ")
+        }
         other => crate::grid::plain(&other.to_string()),
     }
 }

@@ -138,10 +138,9 @@ pub fn details(app: &App, theme: &Theme) -> Grid {
     let (rx, tx) = app.session_rate(&session);
     line("in", format!("{}/s, {} packets, {} bytes", short(rx), row.rx_packets, row.rx_bytes));
     line("out", format!("{}/s, {} packets, {} bytes", short(tx), row.tx_packets, row.tx_bytes));
-    let lost = format!("{} ({:.1} %), jitter {}", row.rx_lost, loss(row) * 100.0, row.jitter);
-    line("lost", lost);
+    line("lost", format!("{} ({:.1} %)", row.rx_lost, loss(row) * 100.0));
     line("forged", row.auth_failures.to_string());
-    line("streams", format!("{} in, {} slots", row.publications, row.slots));
+    line("streams", format!("{} in, {} slots; Enter shows them", row.publications, row.slots));
     if app.control.session["session"] == session.id().to_string().as_str() {
         closer(&app.control.session, &mut line);
         notes(&app.control.session_notes, &mut line);
@@ -164,25 +163,13 @@ fn rights(grant: GrantWord) -> String {
     if has.is_empty() { "nothing".to_owned() } else { has.join(", ") }
 }
 
-/// What its shard told control: transport, streams and slots.
+/// What its shard told control of its transport; its streams have a table of their own.
 fn closer(look: &Value, line: &mut impl FnMut(&str, String)) {
     let is = |key: &str| look["transport"][key] == true;
     let word = |key: &str, name: &str| format!("{} {name}", if is(key) { "has" } else { "no" });
     if look["transport"].is_object() {
         let words = [word("has_keys", "keys"), word("has_path", "path"), word("has_ice", "ICE")];
         line("transport", words.join(", "));
-    }
-    for stream in look["streams"].as_array().into_iter().flatten() {
-        let (received, lost) = (super::text(&stream["received"]), super::text(&stream["lost"]));
-        let stream = super::text(&stream["publication"]);
-        line("stream in", format!("{stream}: {received} received, {lost} lost"));
-    }
-    for slot in look["slots"].as_array().into_iter().flatten() {
-        let waits = if slot["awaits_keyframe"] == true { ", awaits a keyframe" } else { "" };
-        let lost = slot["fraction_lost"].as_f64().unwrap_or_default() * 100.0;
-        let (kind, state) = (super::text(&slot["kind"]), super::text(&slot["state"]));
-        let sent = super::text(&slot["sent"]);
-        line("slot", format!("{kind}: {state}, {sent} sent, {lost:.0} % lost{waits}"));
     }
 }
 

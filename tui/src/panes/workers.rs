@@ -3,11 +3,11 @@
 use proto::counters::ShardCounters;
 
 use crate::app::{App, STALE_NS};
-use crate::grid::{Column, Grid, Row, Tone, number, short, word};
+use crate::grid::{Column, Grid, Row, STRIP, Tone, number, short, strip, word};
 use crate::history::{duration_text, quantile_us};
 use crate::theme::Theme;
 
-pub(super) const COLUMNS: [Column; 16] = [
+pub(super) const COLUMNS: [Column; 17] = [
     number("worker", 6, 0),
     number("core", 4, 2),
     word("state", 10, 0),
@@ -24,6 +24,7 @@ pub(super) const COLUMNS: [Column; 16] = [
     number("cyc/pkt", 7, 11),
     number("buffers", 12, 5),
     number("replaced", 8, 8),
+    strip("busy over time", 20, 13),
 ];
 
 pub fn grid(app: &App, theme: &Theme) -> Grid {
@@ -63,6 +64,7 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
             cycles(&counters),
             format!("{}/{}", worker.bufs_in_use, worker.bufs_total),
             worker.restarts.to_string(),
+            bars(&app.history.busy(view.shard, app.window()), theme),
         ];
         Row::toned(cells, tone)
     });
@@ -84,6 +86,16 @@ pub fn grid(app: &App, theme: &Theme) -> Grid {
         None => "Workers".to_owned(),
     };
     Grid { title, columns: &COLUMNS, rows }
+}
+
+/// Parts of one as a curve against one, in groups as those of other curves.
+fn bars(parts: &[f64], theme: &Theme) -> String {
+    let levels = theme.levels();
+    let size = parts.len().div_ceil(STRIP).max(1);
+    let top = |group: &[f64]| group.iter().copied().fold(0.0, f64::max);
+    let level =
+        |part: f64| ((part * (levels.len() - 1) as f64).round() as usize).min(levels.len() - 1);
+    parts.rchunks(size).rev().map(|group| levels[level(top(group))]).collect()
 }
 
 /// One number per another; a dash without any.

@@ -14,6 +14,9 @@ use crate::theme::Theme;
 /// Lines of the head without alarms.
 const LINES: u16 = 2;
 
+/// From here on an ordinary node is said to be one.
+const WIDTH_DEVELOPMENT: u16 = 70;
+
 /// Alarms that have a line of their own on a screen of such a height.
 fn alarm_lines(height: u16) -> usize {
     usize::from(height / 5)
@@ -30,7 +33,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
         frame.render_widget(Paragraph::new("looking for data"), area);
         return;
     }
-    let mut lines = vec![first(app, theme), second(app, theme, area.width)];
+    let mut lines = vec![first(app, theme, area.width), second(app, theme, area.width)];
     let room = alarm_lines(frame.area().height);
     if app.alarms.is_empty() {
         lines.push(quiet(app, theme, area.width));
@@ -50,11 +53,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) 
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-fn first<'a>(app: &App, theme: &Theme) -> Line<'a> {
+fn first<'a>(app: &App, theme: &Theme, width: u16) -> Line<'a> {
     let name = app.about["name"].as_str().unwrap_or("node");
     let name: String = plain(name).chars().take(12).collect();
     let environment = match app.about["environment"].as_str() {
         Some("production") => Span::styled("PRODUCTION ", theme.title()),
+        // Where there is no room, silence means this.
+        Some(_) if width < WIDTH_DEVELOPMENT => Span::raw(""),
         Some(_) => Span::raw("development "),
         None => Span::raw(""),
     };
@@ -76,7 +81,7 @@ fn first<'a>(app: &App, theme: &Theme) -> Line<'a> {
         environment,
         state(theme, !app.is_stale(), "data plane", plane),
         state(theme, is_up, "control", control),
-        Span::raw(age),
+        Span::raw(format!("age {age}")),
     ])
 }
 
@@ -139,11 +144,29 @@ fn quiet<'a>(app: &App, theme: &Theme, width: u16) -> Line<'a> {
 /// Lines that the curves take.
 pub(super) const CURVES: u16 = 3;
 
+/// Characters beside a curve: its name, its present value, its highest.
+const BESIDE: usize = 6 + 8 + 12;
+
 pub(super) fn curves(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
     let looks = app.window();
     let ins: Vec<f64> = app.history.last(looks).map(|point| point.rx_pps).collect();
     let outs: Vec<f64> = app.history.last(looks).map(|point| point.tx_pps).collect();
-    let width = usize::from(area.width).saturating_sub(6);
+    let width = usize::from(area.width).saturating_sub(BESIDE).min(looks);
+    let line = |name: &str, now: String, text: String, end: String| {
+        Line::from(vec![
+            Span::styled(format!("{name:<6}"), theme.title()),
+            Span::raw(format!("{now:>7} ")),
+            Span::styled(text, theme.good()),
+            Span::styled(format!(" {end}"), theme.dim()),
+        ])
+    };
+    let over_time = |name: &str, values: &[f64]| {
+        let now = values.last().copied().unwrap_or_default();
+        let highest = values.iter().copied().fold(0.0, f64::max);
+        // The newest always stands in the same place.
+        let text = format!("{:>width$}", curve(values, width, theme.levels()));
+        line(name, format!("{}/s", short(now)), text, format!("max {}/s", short(highest)))
+    };
     let strip: String = app
         .rates
         .workers
@@ -151,12 +174,12 @@ pub(super) fn curves(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme
         .map(|worker| theme.levels()[level(worker.busy, theme.levels().len())])
         .take(width)
         .collect();
-    let curve = |values: &[f64]| curve(values, width, theme.levels());
-    let lines =
-        [("in", curve(&ins)), ("out", curve(&outs)), ("cores", strip)].map(|(name, text)| {
-            let name = Span::styled(format!("{name:<6}"), theme.title());
-            Line::from(vec![name, Span::styled(text, theme.good())])
-        });
+    let busiest = app.rates.workers.iter().map(|worker| worker.busy).fold(0.0, f64::max);
+    let lines = [
+        over_time("in", &ins),
+        over_time("out", &outs),
+        line("cores", format!("{:.0}%", busiest * 100.0), strip, "is the busiest".to_owned()),
+    ];
     frame.render_widget(Paragraph::new(lines.to_vec()), area);
 }
 

@@ -7,14 +7,12 @@ use ratatui::widgets::{Clear, Paragraph};
 
 use super::boxed;
 use crate::app::App;
-use crate::keymap::BINDINGS;
 use crate::theme::Theme;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
-    let mut lines: Vec<Line<'_>> = BINDINGS
-        .iter()
-        .filter(|binding| !binding.keys.is_empty())
-        .map(|binding| Line::raw(format!(" {:<13} {}", binding.keys, binding.what)))
+    let bound = app.keys.bindings().iter().filter(|binding| !binding.keys.is_empty());
+    let mut lines: Vec<Line<'_>> = bound
+        .map(|binding| Line::raw(format!(" {:<15} {}", binding.keys_text(), binding.what)))
         .collect();
     let count = lines.len();
     let (width, height) = (58.min(area.width), (count as u16 + 2).min(area.height));

@@ -19,6 +19,8 @@ const WIDTH_MIN: u16 = 60;
 const HEIGHT_MIN: u16 = 15;
 /// From here on rooms and drops stand side by side.
 const WIDTH_WIDE: u16 = 120;
+/// From here on the streams of a member stand below it.
+const HEIGHT_STREAMS: u16 = 40;
 /// From here on there are curves.
 const HEIGHT_CURVES: u16 = 20;
 
@@ -48,6 +50,12 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: &Theme) {
     }
     match app.pane {
         Pane::Overview if !app.expanded => draw_overview(frame, rest, app, theme),
+        Pane::Rooms if area.height >= HEIGHT_STREAMS && app.table() == Table::Session => {
+            let [member, streams] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(rest);
+            table::draw(frame, member, app, theme, Table::Session);
+            table::draw(frame, streams, app, theme, Table::Streams);
+        }
         _ => table::draw(frame, rest, app, theme, app.table()),
     }
     draw_foot(frame, foot, app, theme);

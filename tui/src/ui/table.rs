@@ -8,7 +8,7 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use super::boxed;
 use crate::app::App;
-use crate::grid::{Grid, Tone, kept};
+use crate::grid::{Column, Grid, STRIP, Tone, kept};
 use crate::panes;
 use crate::theme::Theme;
 
@@ -43,9 +43,14 @@ pub(super) fn draw(
     });
     let mut widths = vec![Constraint::Length(1)];
     let kept = grid.columns.iter().zip(&keep).filter(|(_, keep)| **keep);
-    widths.extend(kept.map(|(column, _)| match column.grows {
-        true => Constraint::Fill(1),
-        false => Constraint::Length(column.width),
+    let left = left(grid.columns, &keep, width);
+    let grows =
+        grid.columns.iter().zip(&keep).filter(|(column, keep)| **keep && column.grows).count();
+    widths.extend(kept.map(|(column, _)| match (column.grows, column.is_number) {
+        // A curve has no more to show, and stands near what it is about.
+        (true, true) => Constraint::Length((column.width + left / grows as u16).min(STRIP as u16)),
+        (true, false) => Constraint::Fill(1),
+        (false, _) => Constraint::Length(column.width),
     }));
     let names = cells(&grid, &keep, |column| Some(grid.columns[column].name.to_owned()));
     let header = Row::new([Cell::from("")].into_iter().chain(names)).style(theme.title());
@@ -62,6 +67,12 @@ pub(super) fn draw(
         .header(header)
         .block(boxed(format!(" {title} "), theme));
     frame.render_widget(table, area);
+}
+
+/// What the columns leave of a line.
+fn left(columns: &[Column], keep: &[bool], width: u16) -> u16 {
+    let kept = columns.iter().zip(keep).filter(|(_, keep)| **keep);
+    (width + 1).saturating_sub(kept.map(|(column, _)| column.width + 1).sum())
 }
 
 fn cells<'a>(

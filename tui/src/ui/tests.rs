@@ -3,10 +3,10 @@
 use proto::DropReason;
 use serde_json::json;
 
-use crate::app::tests::{control, press, seen, watching};
+use crate::app::tests::{control, press, seen, streams, watching};
 use crate::app::{App, Msg, Pane};
-use crate::control::State;
-use crate::keymap::BINDINGS;
+use crate::control::{Control, State};
+use crate::keymap::Keymap;
 use crate::once::{data, frame};
 use crate::theme::Theme;
 
@@ -37,6 +37,48 @@ fn each_pane_at_80x24() {
         assert_eq!(app.pane, *pane);
         insta::assert_snapshot!(format!("{}_at_80x24", pane.name()), text(&app, 80, 24));
     }
+}
+
+/// Down to the streams of `al***e`, whose shard answered twice.
+fn at_streams() -> App {
+    let mut app = watching();
+    press(&mut app, "3\n");
+    press(&mut app, "/al\n\n");
+    for at_s in [100, 101] {
+        let told = Control { session: streams(at_s), ..control() };
+        app.update(Msg::Control(Box::new(told)));
+    }
+    press(&mut app, "\n");
+    app
+}
+
+#[test]
+fn streams_at_three_sizes() {
+    let app = at_streams();
+    insta::assert_snapshot!("streams_at_60x15", text(&app, 60, 15));
+    insta::assert_snapshot!("streams_at_80x24", text(&app, 80, 24));
+    insta::assert_snapshot!("streams_at_200x50", text(&app, 200, 50));
+}
+
+#[test]
+fn streams_are_told_with_their_rates_and_stand_below_a_member_on_a_tall_screen() {
+    let mut app = at_streams();
+    assert!(text(&app, 200, 50).contains("1000"), "125,000 bytes a second are 1000 kbit/s");
+    press(&mut app, "ss");
+    let shown = text(&app, 80, 24);
+    let first = shown.lines().find(|line| line.contains('▸')).unwrap();
+    assert!(first.contains("8.1%"), "the worst loss first: {first}");
+    press(&mut app, "\x1b");
+    let shown = text(&app, 200, 50);
+    assert!(shown.contains("has keys, has path") && shown.contains("Streams of al***e"), "{shown}");
+    assert!(!text(&app, 80, 24).contains("Streams of"));
+    // An answer about another session is not this one's.
+    app.update(Msg::Control(Box::new(Control {
+        session: json!({"session": "s0-9-9"}),
+        ..control()
+    })));
+    press(&mut app, "\n");
+    assert!(text(&app, 80, 24).contains("Streams of al***e s0-1-1: 0"));
 }
 
 #[test]
@@ -172,15 +214,14 @@ fn names_from_elsewhere_change_nothing_on_the_screen() {
     told.notes = json!({"notes": [note]});
     told.config = json!({"settings": {evil: evil}});
     told.diff = json!({"keys": [{"key": evil, "was": evil, "now": evil, "state": evil}]});
-    told.session = json!({"session": "s0-2-1", "transport": {},
-        "slots": [{"kind": evil, "state": evil}], "streams": [{"publication": evil}]});
+    let stream = json!({"kind": evil, "state": evil, "codec": evil, "direction": evil});
+    told.session = json!({"session": "s0-2-1", "transport": {}, "streams": [stream]});
     told.session_notes = told.notes.clone();
     app.update(Msg::Control(Box::new(told)));
-    for keys in ["1", "2", "3", "3\n", "3\n\n", "4", "5", "6", "7", "8", "9"] {
+    for keys in ["1", "2", "3", "3\n", "3\n\n", "3\n\n\n", "4", "5", "6", "7", "8", "9"] {
         press(&mut app, keys);
         let shown = text(&app, 200, 50);
-        let is_drawn =
-            |c: char| matches!(c, ' '..='~' | '\n' | '●' | '▲' | '▸' | '─'..='╿' | '▁'..='█');
+        let is_drawn = |c: char| matches!(c, ' '..='~' | '\n' | '●' | '▲' | '▸' | '─'..='╿' | '▁'..='█' | '░'..='▓');
         let others: Vec<char> = shown.chars().filter(|c| !is_drawn(*c)).collect();
         assert!(others.is_empty(), "{keys:?} {others:?}\n{shown}");
         press(&mut app, "1");
@@ -240,8 +281,8 @@ fn an_act_is_asked_for_over_the_screen_and_its_outcome_told_below() {
 #[test]
 fn the_handbook_has_every_key_with_what_it_does() {
     let handbook = include_str!("../../../docs/dashboard.md");
-    for binding in BINDINGS.iter().filter(|binding| !binding.keys.is_empty()) {
-        let line = format!("| {} | {} |", binding.keys, binding.what);
+    for binding in Keymap::default().bindings() {
+        let line = format!("| {} | {} |", binding.keys_text(), binding.what);
         assert!(handbook.contains(&line), "{line}");
     }
 }

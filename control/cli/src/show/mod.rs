@@ -3,12 +3,15 @@
 pub mod baseline;
 mod buffers;
 mod drops;
+mod lately;
 mod node;
 mod port;
 mod room;
 mod runtime;
 mod select;
 mod session;
+mod stream;
+mod version;
 mod worker;
 
 use std::io::Write;
@@ -47,21 +50,24 @@ struct Shown {
 pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
     let select = Select::new(&args.filter, args.sort.as_deref())?;
     let dirs = place.run_dirs()?;
-    let stats = Stats::find(&dirs)?;
+    let stats = match args.noun {
+        Noun::Version => Stats::find(&dirs).ok(),
+        _ => Some(Stats::find(&dirs)?),
+    };
     let is_json = args.json || args.output == Output::Json;
     let mut is_first = true;
     loop {
-        let scene = look(&stats, args);
-        let mut shown = match args.noun {
-            Noun::App => app(&dirs, args.id.as_deref())?,
-            _ => show(&scene, args)?,
+        let scene = stats.as_ref().map(|stats| look(stats, args));
+        let mut shown = match &scene {
+            Some(scene) if !asks_control(args.noun) => show(scene, args)?,
+            _ => asked(&dirs, args)?,
         };
         select.tables(&mut shown.tables)?;
         select.json(&mut shown.json);
         let mut out = std::io::stdout().lock();
         let header = !args.no_header && (is_first || args.output == Output::Table);
         if is_json {
-            writeln!(out, "{}", envelope(&scene, args.noun, shown.json))?;
+            writeln!(out, "{}", envelope(scene.as_ref(), args.noun, shown.json))?;
         } else if args.output == Output::Csv {
             select::csv(&mut out, &shown.tables, &Value::Object(shown.json), header)?;
         } else {
@@ -71,7 +77,10 @@ pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
             people(&mut out, &shown.tables, header)?;
         }
         out.flush()?;
-        if !is_json && scene.snapshot.age_ns() > STALE_NS {
+        if let Some(scene) = &scene
+            && !is_json
+            && scene.snapshot.age_ns() > STALE_NS
+        {
             let age = scene.snapshot.age_ns() as f64 / 1e9;
             eprintln!("roomlane: the data is {age:.1} s old: the data plane does not answer");
         }
@@ -79,7 +88,7 @@ pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
             return Ok(());
         }
         is_first = false;
-        if !measures(args.noun) {
+        if !measures(args.noun) && args.noun != Noun::Stream {
             std::thread::sleep(interval(args));
         }
     }
@@ -96,13 +105,32 @@ fn people(out: &mut dyn Write, tables: &[Table], header: bool) -> std::io::Resul
 }
 
 fn interval(args: &ShowArgs) -> Duration {
-    let default = if args.watch { 1000 } else { 250 };
+    // Media comes in pictures and frames: over less than a second their rate says little.
+    let default = if args.watch || args.noun == Noun::Stream { 1000 } else { 250 };
     args.interval.unwrap_or(Duration::from_millis(default))
 }
 
 /// Whether showing it takes the interval's time.
 fn measures(noun: Noun) -> bool {
     matches!(noun, Noun::Node | Noun::Worker | Noun::Drops)
+}
+
+/// Whether the control daemon has what is shown.
+fn asks_control(noun: Noun) -> bool {
+    use Noun::{App, Events, Stream, Token, Version};
+    matches!(noun, App | Stream | Token | Events | Version)
+}
+
+/// What the control daemon has.
+fn asked(dirs: &[PathBuf], args: &ShowArgs) -> Result<Shown, Failure> {
+    let id = args.id.as_deref();
+    match args.noun {
+        Noun::App => app(dirs, id),
+        Noun::Stream => stream::show(dirs, id, interval(args)),
+        Noun::Token => lately::token(dirs, id),
+        Noun::Events => lately::events(dirs, id),
+        _ => no_id(id, args).map(|()| version::show(dirs, args)),
+    }
 }
 
 /// Apps, from the control daemon.
@@ -160,7 +188,9 @@ fn show(scene: &Scene, args: &ShowArgs) -> Result<Shown, Failure> {
         Noun::Drops => no_id(id, args).map(|()| drops::show(scene, args.all)),
         Noun::Runtime => runtime::show(scene, id),
         Noun::Buffers => buffers::show(scene, id),
-        Noun::App => Err(Failure::usage("apps are shown by the control daemon")),
+        Noun::App | Noun::Stream | Noun::Token | Noun::Events | Noun::Version => {
+            Err(Failure::usage("this is shown by the control daemon"))
+        }
     }
 }
 
@@ -182,13 +212,16 @@ fn shard_of(scene: &Scene, id: Option<&str>) -> Result<Option<usize>, Failure> {
     Err(Failure::new(Exit::NotFound, format!("no worker {id}; there are 0 to {last}")))
 }
 
-fn envelope(scene: &Scene, noun: Noun, members: Map<String, Value>) -> Value {
+fn envelope(scene: Option<&Scene>, noun: Noun, members: Map<String, Value>) -> Value {
     let mut object = Map::new();
     object.insert("schema".into(), json!(format!("roomlane.{}.v1", noun.name())));
-    object.insert("instance".into(), json!(format!("{:016x}", scene.snapshot.node.instance)));
-    object.insert("age_ms".into(), json!(scene.snapshot.age_ns() / 1_000_000));
-    object.insert("stale".into(), json!(scene.snapshot.age_ns() > STALE_NS));
-    object.insert("control_alive".into(), json!(scene.control_alive));
+    let snapshot = scene.map(|scene| &scene.snapshot);
+    let age_ns = snapshot.map(Snapshot::age_ns);
+    let instance = snapshot.map(|snapshot| format!("{:016x}", snapshot.node.instance));
+    object.insert("instance".into(), json!(instance));
+    object.insert("age_ms".into(), json!(age_ns.map(|age_ns| age_ns / 1_000_000)));
+    object.insert("stale".into(), json!(age_ns.is_none_or(|age_ns| age_ns > STALE_NS)));
+    object.insert("control_alive".into(), json!(scene.is_some_and(|scene| scene.control_alive)));
     object.extend(members);
     Value::Object(object)
 }
@@ -217,6 +250,16 @@ fn about_text(about: &Value, key: &str) -> String {
         other => other.to_string(),
     };
     text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// A member of an answer as text for a terminal.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
+    }
 }
 
 /// A moment of the monotonic clock, as seconds ago.

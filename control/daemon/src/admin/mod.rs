@@ -66,6 +66,14 @@ enum Act {
     ShowTrace {},
     #[serde(rename = "session.look")]
     Look { session: String },
+    #[serde(rename = "stream.list")]
+    Streams {
+        #[serde(default)]
+        session: Option<String>,
+        /// The room's own number.
+        #[serde(default)]
+        room: Option<u64>,
+    },
     #[serde(rename = "session.kick")]
     Kick { session: String },
     #[serde(rename = "room.end")]
@@ -97,6 +105,7 @@ impl Act {
             Act::StopTrace {} => "trace.stop",
             Act::ShowTrace {} => "trace.show",
             Act::Look { .. } => "session.look",
+            Act::Streams { .. } => "stream.list",
             Act::Kick { .. } => "session.kick",
             Act::EndRoom { .. } => "room.end",
         }
@@ -105,7 +114,7 @@ impl Act {
     fn right(&self) -> Right {
         match self {
             Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
-            Act::ShowTrace {} | Act::Look { .. } => Right::Read,
+            Act::ShowTrace {} | Act::Look { .. } | Act::Streams { .. } => Right::Read,
             Act::StartTrace { .. } | Act::StopTrace {} => Right::Act,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
@@ -134,6 +143,7 @@ impl Act {
             | Act::Trail { .. }
             | Act::StopTrace {}
             | Act::Look { .. }
+            | Act::Streams { .. }
             | Act::ShowTrace {} => String::new(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
@@ -369,6 +379,15 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
             match hub.look(id).await {
                 parts if parts.is_empty() => refused("not_found", format!("no session {id}")),
                 parts => Ok(look::json(id, &parts)),
+            }
+        }
+        Act::Streams { session, room } => {
+            let only = session.as_deref().map(session_id).transpose()?;
+            let seated = hub.seated(only, room.map(RoomNo));
+            match (seated.is_empty(), only, room) {
+                (true, Some(id), _) => refused("not_found", format!("no session {id}")),
+                (true, None, Some(room)) => refused("not_found", format!("no room {room}")),
+                _ => Ok(look::list(hub, seated).await),
             }
         }
         Act::Kick { session } => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proto::{CloseReason, MediaKind, RoomNo, SessionId, ShardId, SlotState, Token};
+use proto::{CloseReason, MediaKind, RoomNo, SdkAppId, SessionId, ShardId, SlotState, Token};
 use token::UserId;
 
 use super::{Directory, EventsId, Resource, ResourceId, RoomKey, Slot};
@@ -40,6 +40,21 @@ pub struct SlotView {
     pub user: Option<UserId>,
 }
 
+/// A session and where it is, masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seated {
+    /// Which.
+    pub session: SessionId,
+    /// Tenant.
+    pub app: SdkAppId,
+    /// The room's number.
+    pub room: RoomNo,
+    /// Its masked name.
+    pub room_label: String,
+    /// Masked user.
+    pub user: String,
+}
+
 /// A member as trails have it: masked.
 pub fn about(key: &RoomKey, user: &UserId, session: Option<SessionId>) -> About {
     About {
@@ -73,6 +88,27 @@ impl Directory {
             Some((*session, about(&room.key, &resource.user, Some(*session))))
         };
         self.sessions.iter().filter_map(owner).collect()
+    }
+
+    /// The sessions there are, or one, or those of a room, in the order of their ids; without those that
+    /// are closing.
+    pub fn seated(&self, session: Option<SessionId>, room: Option<RoomNo>) -> Vec<Seated> {
+        let seat = |(id, held): (&SessionId, &super::Session)| {
+            let resource = self.resources.get(&held.resource?)?;
+            let is_meant = session.is_none_or(|only| only == *id)
+                && room.is_none_or(|only| only == resource.room);
+            let key = &self.rooms.get(&resource.room).filter(|_| is_meant)?.key;
+            Some(Seated {
+                session: *id,
+                app: key.app,
+                room: resource.room,
+                room_label: mask::room(&key.room),
+                user: mask::identity(resource.user.as_str()),
+            })
+        };
+        let mut seated: Vec<Seated> = self.sessions.iter().filter_map(seat).collect();
+        seated.sort_unstable_by_key(|seated| seated.session);
+        seated
     }
 
     /// The room that has this number.

@@ -75,42 +75,32 @@ impl Watched {
         for look in after {
             // Parts come in the same order while the session lives.
             match *look {
-                Look::Stream { publication: no, received, lost } => {
+                // Repairs are not counted in the loss that they repair.
+                Look::Stream(now) if !now.is_repair => {
                     let then = before.iter().find_map(|look| match *look {
-                        Look::Stream { publication, received, lost } if publication == no => {
-                            Some((received, lost))
-                        }
+                        Look::Stream(then) if then.ssrc == now.ssrc => Some(then),
                         _ => None,
                     });
-                    let then = then.unwrap_or((received, lost));
-                    let moved = (received.saturating_sub(then.0), lost.saturating_sub(then.1));
-                    watched.streams.insert(no.0, moved);
+                    let then = then.unwrap_or(now);
+                    let of_publication = watched.streams.entry(now.publication.0).or_default();
+                    of_publication.0 += now.received.saturating_sub(then.received);
+                    of_publication.1 += now.lost.saturating_sub(then.lost);
                 }
-                Look::Slot {
-                    place,
-                    kind,
-                    state,
-                    publisher,
-                    sent,
-                    awaits_keyframe,
-                    fraction_lost,
-                } => {
+                Look::Slot(now) => {
                     let then = before.iter().find_map(|look| match *look {
-                        Look::Slot { place: other, sent, .. } if other == place => Some(sent),
+                        Look::Slot(then) if then.place == now.place => Some(then.sent),
                         _ => None,
                     });
-                    let sent = u64::from(sent.wrapping_sub(then.unwrap_or(sent)));
-                    let lost = f64::from(fraction_lost) / 256.0;
                     watched.slots.push(WatchedSlot {
-                        kind,
-                        state,
-                        publisher,
-                        sent,
-                        awaits_keyframe,
-                        lost,
+                        kind: now.kind,
+                        state: now.state,
+                        publisher: now.publisher,
+                        sent: u64::from(now.sent.wrapping_sub(then.unwrap_or(now.sent))),
+                        awaits_keyframe: now.awaits_keyframe,
+                        lost: f64::from(now.fraction_lost) / 256.0,
                     });
                 }
-                Look::Transport(_) | Look::Done => {}
+                Look::Stream(_) | Look::Transport(_) | Look::Done => {}
             }
         }
         watched

@@ -206,14 +206,17 @@ fn on_picture_loss<P: Provider, I: Io>(
     media_ssrc: u32,
 ) {
     shard.counters.pli_rx += 1;
+    let of_media = |index: &&u32| shard.slots[**index].ssrc == media_ssrc;
+    let slot = shard.sessions[session as usize].slots.iter().find(of_media).copied();
+    if let Some(slot) = slot {
+        shard.slots[slot].plis = shard.slots[slot].plis.saturating_add(1);
+    }
     let budget = &mut shard.sessions[session as usize].plis;
     if !budget.has(now.mono, PLI_RATE) {
         return;
     }
     budget.take(now.mono, PLI_RATE, 1);
-    let of_media = |index: &&u32| shard.slots[**index].ssrc == media_ssrc;
-    let slot = shard.sessions[session as usize].slots.iter().find(of_media);
-    if let Some(publication) = slot.map(|slot| shard.slots[*slot].publication)
+    if let Some(publication) = slot.map(|slot| shard.slots[slot].publication)
         && publication != NONE
     {
         request_keyframe(shard, now, io, publication);

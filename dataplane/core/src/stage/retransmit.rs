@@ -93,8 +93,12 @@ pub fn on_nack<P: Provider, I: Io>(
         }
         budget.take(now.mono, NACK_RATE, 1);
         shard.counters.nack_rx += 1;
+        shard.slots[slot].nacks = shard.slots[slot].nacks.saturating_add(1);
         match repair(shard, now, io, slot, sequence) {
-            Ok(()) => shard.counters.rtx_tx += 1,
+            Ok(()) => {
+                shard.counters.rtx_tx += 1;
+                shard.slots[slot].sent_again = shard.slots[slot].sent_again.saturating_add(1);
+            }
             Err(Unrepaired::Moot) => {}
             Err(Unrepaired::Missed) => {
                 shard.counters.rtx_missed += 1;

@@ -1,10 +1,10 @@
 //! What the hub asks and keeps for those who look for a fault: looks, the trail, the packet trace.
 
-use proto::{CloseReason, Command, Event, Look, SessionId, TraceOrder};
+use proto::{CloseReason, Command, Event, Look, RoomNo, SessionId, TraceOrder};
 use token::UserId;
 
 use super::{Hub, refusal};
-use crate::directory::{Between, Orders, RoomKey};
+use crate::directory::{Between, Orders, RoomKey, Seated};
 use crate::limits::LOOK_TIMEOUT;
 use crate::{mask, trail};
 
@@ -12,6 +12,11 @@ impl Hub {
     /// What is known of two members of a room.
     pub fn between(&self, key: &RoomKey, from: &UserId, to: &UserId) -> Between {
         self.lock().directory.between(key, from, to)
+    }
+
+    /// The sessions there are, or one, or those of a room.
+    pub fn seated(&self, session: Option<SessionId>, room: Option<RoomNo>) -> Vec<Seated> {
+        self.lock().directory.seated(session, room)
     }
 
     /// Traces the next packets of a room on each of its shards. `false` when there is no such room.
