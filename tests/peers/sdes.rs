@@ -461,7 +461,10 @@ fn room_no(room: &str) -> RoomNo {
 }
 
 /// Where the node is, its key, and the SSRC of the slot.
-fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
+///
+/// # Panics
+/// When something is missing.
+pub fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
     let value = |prefix: &str| {
         sdp.lines().filter_map(|line| line.strip_prefix(prefix)).next_back().map(str::trim)
     };
