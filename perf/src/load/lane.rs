@@ -57,6 +57,7 @@ pub fn open(lanes: u32) -> Result<UdpRing, uring::UringError> {
     UdpRing::bind(&Config {
         rx_buffers: 8192,
         pool_buffers: 16_384,
+        polled: true,
         socket_buffer_bytes: 32 << 20,
         ..Config::new(addresses.collect())
     })

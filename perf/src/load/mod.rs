@@ -240,11 +240,12 @@ fn tell(report: &mut Report, scenario: &Scenario, runs: &[Run]) {
     let name = &scenario.name;
     let (mut tally, mut latency, mut lateness) =
         (Tally::default(), drive::histogram(), drive::histogram());
-    let mut late_runs = 0;
+    let (mut late_runs, mut sent, mut refused) = (0, 0, 0);
     for run in runs {
         tally.add(&run.outcome.tally);
         latency.add(&run.outcome.latency).expect("of one kind");
         lateness.add(&run.outcome.lateness).expect("of one kind");
+        (sent, refused) = (sent + run.outcome.sent, refused + run.outcome.refused);
         late_runs += u64::from(run.outcome.lateness.value_at_quantile(0.99) > LATE_P99_MAX_NS);
     }
     report.sampled(runs.len() as u64, late_runs);
@@ -252,7 +253,10 @@ fn tell(report: &mut Report, scenario: &Scenario, runs: &[Run]) {
     report.push(
         Figure::new(format!("{name}_loss_percent"), tally.loss() * 100.0, "%")
             .at_most(scenario.loss_percent_max)
-            .note(format!("{} of {expected} lost, {verified} opened", tally.lost()))
+            .note(format!(
+                "{} of {expected} lost, {verified} opened; {refused} of {sent} not taken by our own sockets",
+                tally.lost()
+            ))
             .detail(json!({ "scenario": scenario, "packets": tally })),
     );
     let faults = tally.duplicates + tally.reordered + tally.wrong;
