@@ -280,7 +280,7 @@ impl Listener {
             self.tally.reports += 1;
             return None;
         }
-        let Some(index) = self.index(bytes) else {
+        let Some((index, was_opened)) = self.index(bytes) else {
             self.tally.wrong += 1;
             return None;
         };
@@ -303,13 +303,15 @@ impl Listener {
         }
         *word |= bit;
         self.tally.received += 1;
+        self.tally.verified += u64::from(was_opened);
         self.tally.reordered += u64::from(self.highest.is_some_and(|highest| place < highest));
         self.highest = self.highest.max(Some(place));
         Some(place)
     }
 
-    /// The publisher's index of a packet: by its content when it is opened, else by its own number.
-    fn index(&mut self, bytes: &mut [u8]) -> Option<u64> {
+    /// The publisher's index of a packet, by its content when it is opened, else by its own number; and
+    /// whether it was opened.
+    fn index(&mut self, bytes: &mut [u8]) -> Option<(u64, bool)> {
         let header = Rtp::new_sealed(&*bytes).ok()?;
         let (ssrc, header_len) = (header.ssrc(), header.header_len());
         let egress = self.window.estimate(header.sequence());
@@ -320,7 +322,7 @@ impl Listener {
             self.until_verified -= 1;
             // For the rollover counter; a repeated packet is found by its place.
             let _ = self.window.commit(egress);
-            return Some(egress.value().wrapping_sub(offset));
+            return Some((egress.value().wrapping_sub(offset), false));
         }
         let job = OpenJob::new(&self.inbound, ssrc, egress, header_len, bytes);
         let mut jobs = [job];
@@ -330,10 +332,9 @@ impl Listener {
             return None;
         }
         let _ = self.window.commit(egress);
-        self.tally.verified += 1;
         self.until_verified = self.verify_every - 1;
         self.offset = Some(egress.value().wrapping_sub(index));
-        Some(index)
+        Some((index, true))
     }
 }
 
