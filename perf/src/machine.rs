@@ -154,6 +154,26 @@ pub fn leave_alone(cpu: usize, processes: &[i32]) -> Result<()> {
     Ok(())
 }
 
+/// Keeps all threads of `processes`, and those they start, on one CPU.
+///
+/// # Errors
+/// There is no such CPU, or a process is not ours.
+pub fn stay_on(cpu: usize, processes: &[i32]) -> Result<()> {
+    anyhow::ensure!(cpu < CpuSet::MAX_CPU, "there is no CPU {cpu}");
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    for process in processes {
+        for task in fs::read_dir(format!("/proc/{process}/task")).context("a process's threads")? {
+            let name = task.context("a process's threads")?.file_name();
+            let thread = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            let thread = thread.context("a thread's number")?;
+            sched_setaffinity(Some(thread), &set)
+                .with_context(|| format!("CPU {cpu} is not to be had"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Nanoseconds that this thread was ready to run and did not run; `None` where the kernel does not
 /// say.
 pub fn run_delay_ns() -> Option<u64> {
@@ -166,10 +186,20 @@ pub fn run_delay_ns() -> Option<u64> {
 /// # Errors
 /// `/proc` is not what it should be.
 pub fn rss_bytes() -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/smaps_rollup").context("/proc/self/smaps_rollup")?;
+    // Linux's own numbers are positive.
+    rss_bytes_of(std::process::id() as i32)
+}
+
+/// The same of another process.
+///
+/// # Errors
+/// It is gone, or not ours.
+pub fn rss_bytes_of(pid: i32) -> Result<u64> {
+    let at = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&at).with_context(|| at.clone())?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok());
-    kib.map(|kib: u64| kib * 1024).context("/proc/self/smaps_rollup has no Rss")
+    kib.map(|kib: u64| kib * 1024).with_context(|| format!("{at} has no Rss"))
 }
 
 /// Bytes that can be had without swapping.

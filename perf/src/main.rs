@@ -14,16 +14,21 @@ mod idle;
 mod joins;
 mod ladder;
 mod lines;
+mod load;
 mod machine;
 mod memory;
+mod ndr;
+mod peers;
 mod report;
 mod ring;
 mod rounds;
 mod sample;
 mod scenario;
 mod seal;
+mod soak;
 mod timing;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +50,9 @@ struct Arguments {
     /// Measure on this CPU alone.
     #[arg(long, global = true, value_name = "CPU")]
     cpu: Option<usize>,
+    /// Write the JSON object, and what belongs to it, into this folder as well.
+    #[arg(long, global = true, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
 }
@@ -68,6 +76,14 @@ enum What {
     /// WebRTC sessions join a running node while others exchange media: starts the real programs in
     /// namespaces, with signalling over HTTP, connectivity checks and DTLS handshakes.
     Joins(joins::Options),
+    /// A whole node under media from outside: starts the real programs in namespaces.
+    Load(load::Options),
+    /// The highest loads of a node without loss (NDR) and with little (PDR), by MLRsearch's rules.
+    Ndr(ndr::Options),
+    /// A node under a steady share of its NDR for minutes: loss, memory, latency.
+    Soak(soak::Options),
+    /// Roomlane and other engines on the same cable, in turn; they are installed by perf/peers/install.
+    Peers(peers::Options),
     /// The shard behind a DPDK memory port (net_ring), beside the same port without the core.
     Dpdk(ring::Options),
     /// Whether refusals tell by their duration how much of a forged tag was right.
@@ -125,11 +141,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Memory(options) => memory::run(options)?,
         What::Idle(options) => idle::run(options)?,
         What::Joins(options) => joins::run(options)?,
+        What::Load(options) => load::run(options)?,
+        What::Ndr(options) => ndr::run(options)?,
+        What::Soak(options) => soak::run(options)?,
+        What::Peers(options) => peers::run(options)?,
         What::Dpdk(options) => ring::run(options)?,
         What::Timing(options) => timing::run(options)?,
         What::Seal(_) | What::Ladder(_) => unreachable!("told line by line"),
     };
-    Ok(report.on(watch.end()))
+    let report = report.on(watch.end());
+    if let Some(folder) = &arguments.out {
+        report.save(folder)?;
+    }
+    Ok(report)
 }
 
 /// Failures with an exit code of their own.

@@ -1,5 +1,8 @@
 //! What a run found: figures with units and targets, as a table for people and JSON for machines.
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -70,12 +73,14 @@ pub struct Report {
     samples: u64,
     cut: u64,
     machine: Option<Machine>,
+    attached: Vec<(String, String)>,
 }
 
 impl Report {
     /// An empty report of one subcommand; `port` is the kind of port the packets went through.
     pub fn new(what: &'static str, port: impl Into<String>) -> Report {
-        Report { what, port: port.into(), figures: vec![], samples: 0, cut: 0, machine: None }
+        let (figures, attached) = (vec![], vec![]);
+        Report { what, port: port.into(), figures, samples: 0, cut: 0, machine: None, attached }
     }
 
     /// Adds a figure and shows it as progress.
@@ -97,6 +102,25 @@ impl Report {
         }
         self.machine = Some(machine);
         self
+    }
+
+    /// Adds a file that [`save`](Self::save) writes.
+    pub fn attach(&mut self, name: String, text: String) {
+        self.attached.push((name, text));
+    }
+
+    /// Writes the JSON object and what is attached into a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The host's refusal.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let json = (format!("{}.json", self.what), format!("{:#}\n", self.json()));
+        for (name, text) in [&json].into_iter().chain(&self.attached) {
+            let file = folder.join(name);
+            std::fs::write(&file, text).with_context(|| file.display().to_string())?;
+        }
+        Ok(())
     }
 
     /// Whether a promise was broken.

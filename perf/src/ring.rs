@@ -43,9 +43,15 @@ pub struct Options {
     /// The device: one whose sent frames come back.
     #[arg(long, default_value = "net_ring0")]
     device: String,
-    /// Turns of each kind, 32 packets each.
+    /// Turns of each kind, 32 packets each, or as many as have copies that fit the device.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     rounds: u32,
+    /// One shape instead of four: subscribers of the publisher,
+    #[arg(long, requires = "payload", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    fanout: Option<u32>,
+    /// and bytes of its payload.
+    #[arg(long, requires = "fanout", value_parser = clap::value_parser!(u32).range(1..=1400))]
+    payload: Option<u32>,
 }
 
 /// Runs 1:1 and 1:10, for sound and pictures.
@@ -60,9 +66,12 @@ pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new("dpdk", format!("dpdk {} ({})", options.device, dpdk.memory()));
     let mut probe = Probe::new();
     let shared = Shared(Rc::new(RefCell::new(device)));
-    for (fanout, payload) in [(1, 160), (10, 160), (1, 1200), (10, 1200)] {
+    let shapes = match (options.fanout, options.payload) {
+        (Some(fanout), Some(payload)) => vec![(fanout, payload as usize)],
+        _ => vec![(1, 160), (10, 160), (1, 1200), (10, 1200)],
+    };
+    for (fanout, payload) in shapes {
         let shape = Shape { rooms: 16, fanout, payload, has_extension: false };
-        ensure!(fanout * BURST_MAX as u32 <= RING, "a turn's copies fit the ring");
         measure(shape, &shared, options, &mut probe, &mut report)?;
     }
     Ok(report)
@@ -86,7 +95,9 @@ fn measure(
     };
     let netif = Netif::new(shared.clone(), &port, [7; 16])?;
     let mut bed = Bed::open(shape, netif);
-    let mut far = FarEnd { device: shared.clone(), to: Mac(shared.mac()), room: 0 };
+    // A turn's copies fit the ring.
+    let burst = BURST_MAX.min((RING / shape.fanout) as usize);
+    let mut far = FarEnd { device: shared.clone(), to: Mac(shared.mac()), room: 0, burst };
     far.take(&mut bed)?;
     let (mut with_core, mut echoed) = (vec![], vec![]);
     let mut cut_rounds = 0;
@@ -105,15 +116,15 @@ fn measure(
             continue;
         }
         // Housekeeping may add a report to a turn; it may not take a copy away.
-        let expected = shape.fanout as usize * BURST_MAX;
+        let expected = shape.fanout as usize * burst;
         ensure!(copies >= expected, "of {expected} copies {copies} left");
-        ensure!(echoes == BURST_MAX, "of {BURST_MAX} datagrams {echoes} were echoed");
+        ensure!(echoes == burst, "of {burst} datagrams {echoes} were echoed");
         if was_cut {
             cut_rounds += 1;
             continue;
         }
-        with_core.push(core_ns / BURST_MAX as f64);
-        echoed.push(echo_ns / BURST_MAX as f64);
+        with_core.push(core_ns / burst as f64);
+        echoed.push(echo_ns / burst as f64);
     }
     report.sampled(options.rounds.into(), cut_rounds);
     ensure!(bed.io.port.in_use() == 0, "{} buffers leaked", bed.io.port.in_use());
@@ -212,13 +223,14 @@ struct FarEnd {
     device: Shared,
     to: Mac,
     room: usize,
+    burst: usize,
 }
 
 impl FarEnd {
     /// Puts a burst of sealed packets on the ring, of one room after the other.
     fn send_burst(&mut self, streams: &mut [Stream], payload: usize) -> Result<()> {
         let mut frames = ArrayVec::new();
-        for _ in 0..BURST_MAX {
+        for _ in 0..self.burst {
             self.room = (self.room + 1) % streams.len();
             let stream = &mut streams[self.room];
             let mut buf = self.device.alloc().context("no buffer for the far end")?;

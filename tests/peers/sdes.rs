@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use proto::{KeyMaterial, List, MediaKind, MemberNo, PublicationSpec, RoomNo, SessionId};
 use srtp::Profile;
 use token::{Privileges, RoomId, Secret, UserId, make_private_map_key, make_user_sig};
@@ -461,7 +461,10 @@ fn room_no(room: &str) -> RoomNo {
 }
 
 /// Where the node is, its key, and the SSRC of the slot.
-fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
+///
+/// # Panics
+/// When something is missing.
+pub fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
     let value = |prefix: &str| {
         sdp.lines().filter_map(|line| line.strip_prefix(prefix)).next_back().map(str::trim)
     };
@@ -469,7 +472,10 @@ fn read_answer(sdp: &str) -> (SocketAddr, KeyMaterial, Option<u32>) {
     let ip = value("c=IN ").and_then(|c| c.split(' ').nth(1)).and_then(|ip| ip.parse().ok());
     let port = value("m=audio ").and_then(|m| m.split(' ').next()?.parse().ok());
     let inline = value("a=crypto:").and_then(|c| c.split("inline:").nth(1));
-    let key = inline.and_then(|text| STANDARD.decode(text).ok()).and_then(|b| List::from_slice(&b));
+    // Some pad a key of 28 bytes, some do not.
+    let key = inline.map(|text| text.trim_end_matches('='));
+    let key = key.and_then(|text| STANDARD_NO_PAD.decode(text).ok());
+    let key = key.and_then(|bytes| List::from_slice(&bytes));
     let ssrc = value("a=ssrc:").and_then(|s| s.split(' ').next()?.parse().ok());
     let (Some(ip), Some(port), Some(bytes)) = (ip, port, key) else { fail() };
     (SocketAddr::new(ip, port), KeyMaterial { bytes }, ssrc)

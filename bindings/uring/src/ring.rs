@@ -41,6 +41,9 @@ pub struct Config {
     pub tx_slots: u16,
     /// Buffers in all; more than `rx_buffers`.
     pub pool_buffers: u32,
+    /// Ask the kernel at each [`UdpRing::recv_burst`] instead of being told: one system call each, and nothing
+    /// is woken by whoever sends. For a receiver that spins anyhow; [`UdpRing::wait`] does not wait then.
+    pub polled: bool,
     /// Bytes of each socket's receive buffer and send buffer. Without CAP_NET_ADMIN the kernel's
     /// `net.core.rmem_max` and `wmem_max` limit them.
     pub socket_buffer_bytes: usize,
@@ -55,6 +58,7 @@ impl Config {
             rx_buffers: 1024,
             tx_slots: 512,
             pool_buffers: 8192,
+            polled: false,
             socket_buffer_bytes: 8 << 20,
         }
     }
@@ -140,6 +144,7 @@ pub struct UdpRing {
     rx: Rx,
     pool: Pool,
     sockets: Vec<Socket>,
+    polled: bool,
     stats: RingStats,
     started: bool,
 }
@@ -180,7 +185,8 @@ impl UdpRing {
         registered.map_err(|_| UringError::TooOld { missing: "ring of provided buffers" })?;
         let rx = Rx::new(bufring, sockets.len());
         let (tx, stats) = (TxSlots::new(config.tx_slots), RingStats::default());
-        Ok(Self { ring, tx, rx, pool, sockets, stats, started: false })
+        let polled = config.polled;
+        Ok(Self { ring, tx, rx, pool, sockets, polled, stats, started: false })
     }
 
     /// The bound addresses, in the order of [`Config::addresses`], with the ports chosen.
@@ -381,7 +387,10 @@ impl UdpRing {
                 continue;
             }
             let header: *const libc::msghdr = &raw const *self.rx.header;
+            // Not waiting, it takes what is there and ends; else it stays and is told of what comes.
+            let flags = if self.polled { libc::MSG_DONTWAIT as u32 } else { 0 };
             let entry = opcode::RecvMsgMulti::new(Fixed(socket as u32), header, GROUP)
+                .flags(flags)
                 .build()
                 .user_data(TAG_RX | socket as u64);
             // SAFETY: the header is boxed and constant; the buffers are the group's.

@@ -93,6 +93,8 @@ impl Rx {
             self.errors_in_row = 0;
         } else if result == -libc::ENOBUFS {
             stats.rx_starved += 1;
+        } else if result == -libc::EAGAIN {
+            // A polled socket is empty.
         } else if result < 0 {
             stats.rx_errors += 1;
             self.errors_in_row += 1;

@@ -267,6 +267,36 @@ fn without_buffers_datagrams_wait_in_the_socket_and_none_is_lost() {
 }
 
 #[test]
+fn a_polled_ring_takes_what_is_there_and_finds_nothing_without_complaint() {
+    let config = Config { polled: true, ..Config::new(vec![address("127.0.0.1:0")]) };
+    let mut ring = UdpRing::bind(&config).expect("bind");
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("peer");
+    for round in 0..20u8 {
+        // More often than a socket may fail in a row.
+        for _ in 0..10 {
+            assert_eq!(ring.recv_burst(32, |_, _| ()).expect("nothing"), 0);
+        }
+        for i in 0..50 {
+            peer.send_to(&[round, i], local(&ring)).expect("send");
+        }
+        let mut next = 0;
+        while next < 50 {
+            let mut got = Vec::new();
+            ring.recv_burst(32, |packet, _| got.push(packet)).expect("receive");
+            assert!(!got.is_empty(), "sent to loopback, it is there");
+            for packet in got {
+                assert_eq!(packet.bytes(), [round, next]);
+                next += 1;
+                ring.free(packet);
+            }
+        }
+    }
+    let stats = ring.stats();
+    assert_eq!((stats.rx_packets, stats.rx_errors, stats.rx_starved), (1000, 0, 0));
+    assert_eq!(ring.in_use(), 0);
+}
+
+#[test]
 fn an_overflowing_socket_counts_what_it_dropped() {
     let config = Config { socket_buffer_bytes: 4096, ..Config::new(vec![address("127.0.0.1:0")]) };
     let mut ring = UdpRing::bind(&config).expect("bind");

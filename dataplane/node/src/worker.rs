@@ -114,6 +114,8 @@ impl<P: Port, C: Provider> Worker<P, C> {
             bufs_total: parts.bufs_total,
             ..WorkerCounters::default()
         };
+        // Other shards ring no bell, and a device that is only polled has none. The one source is the shard itself.
+        let is_woken = parts.port.caps().can_wait && parts.relays.sources() <= 1;
         Worker {
             shard: Shard::new(&parts.shard, (parts.provider)(), now),
             config: parts.shard,
@@ -124,7 +126,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
             wake: parts.wake,
             publisher: parts.publisher,
             link: parts.link,
-            idle: Idle::new(parts.poll),
+            idle: Idle::new(parts.poll, is_woken),
             time_turns: parts.time_turns,
             counters,
             before: Before::Idle,
