@@ -87,7 +87,7 @@ mod tests {
         let began = std::time::Instant::now();
         while CpuTime::of_thread(thread).unwrap().since(&before).total_ns < 2e8 {
             assert!(began.elapsed().as_secs() < 60, "a thread gets some time");
-            (0..1_000_000).for_each(|at| drop(std::hint::black_box(at)));
+            (0..1_000_000).for_each(|at: i32| _ = std::hint::black_box(at));
         }
         let used = CpuTime::of_thread(thread).unwrap().since(&before);
         assert!(used.user_share > 0.6, "{used:?}");

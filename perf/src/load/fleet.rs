@@ -354,11 +354,11 @@ mod tests {
 
     impl Engine for Mirror {
         fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<SocketAddr> {
-            self.0 = lane.key.clone();
+            self.0 = lane.key;
             Ok(lane.local)
         }
         fn subscribe(&mut self, _: u32, _: u32, _: &Lane) -> Result<KeyMaterial> {
-            Ok(self.0.clone())
+            Ok(self.0)
         }
         fn cpu(&self) -> Result<crate::load::cpu::CpuTime> {
             anyhow::bail!("it has no process")

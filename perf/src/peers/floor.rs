@@ -71,14 +71,14 @@ fn forward(socket: &UdpSocket, to: &Mutex<Vec<SocketAddr>>, new: &AtomicBool, en
 
 impl Engine for Floor {
     fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<SocketAddr> {
-        self.key = Some(lane.key.clone());
+        self.key = Some(lane.key);
         Ok(self.local)
     }
 
     fn subscribe(&mut self, _: u32, _: u32, lane: &Lane) -> Result<KeyMaterial> {
         self.targets.lock().expect("nobody panics with it").push(lane.local);
         self.changed.store(true, Ordering::Release);
-        self.key.clone().context("the publisher comes first")
+        self.key.context("the publisher comes first")
     }
 
     fn cpu(&self) -> Result<CpuTime> {
