@@ -149,7 +149,7 @@ impl Dpdk {
         let device = |(rx, tx)| DpdkDevice {
             rx,
             tx,
-            pool: pool.clone(),
+            stock: Stock::new(&pool),
             held,
             mac: info.mac,
             caps,
@@ -200,7 +200,7 @@ impl Dpdk {
 
     /// A handle of the device's pool, for a shard whose packets another worker receives and sends.
     pub fn pool(&self) -> DpdkPool {
-        DpdkPool(self.pool.clone())
+        DpdkPool(Stock::new(&self.pool))
     }
 
     /// Buffers of the pool that are out, those in the device's rings included.
@@ -219,7 +219,7 @@ fn mtu_max(info: &DevInfo) -> u16 {
 pub struct DpdkDevice {
     rx: RxQueue,
     tx: TxQueue,
-    pool: Mempool,
+    stock: Stock,
     /// Buffers that lay in the device's rings when it started.
     held: usize,
     mac: [u8; 6],
@@ -258,7 +258,7 @@ impl Pool for DpdkDevice {
 
     #[inline]
     fn alloc(&mut self) -> Option<DpdkBuf> {
-        self.pool.alloc().map(DpdkBuf)
+        self.stock.alloc()
     }
 
     #[inline]
@@ -269,7 +269,7 @@ impl Pool for DpdkDevice {
     /// Of the whole pool, not of this queue, less what lay in the device's rings at its start.
     /// Drivers refill and reclaim lazily, so an idle device may be off by a burst.
     fn in_use(&self) -> usize {
-        self.pool.in_use().saturating_sub(self.held)
+        self.stock.in_use().saturating_sub(self.held)
     }
 }
 
@@ -320,15 +320,15 @@ fn checksum(mbuf: &Mbuf) -> RxChecksum {
 }
 
 /// The pool of a device without its queues; see [`Dpdk::pool`].
-#[derive(Debug, Clone)]
-pub struct DpdkPool(Mempool);
+#[derive(Debug)]
+pub struct DpdkPool(Stock);
 
 impl Pool for DpdkPool {
     type Buf = DpdkBuf;
 
     #[inline]
     fn alloc(&mut self) -> Option<DpdkBuf> {
-        self.0.alloc().map(DpdkBuf)
+        self.0.alloc()
     }
 
     #[inline]
@@ -339,6 +339,50 @@ impl Pool for DpdkPool {
     /// Of the whole pool, those in the device's rings included.
     fn in_use(&self) -> usize {
         self.0.in_use()
+    }
+}
+
+/// A few buffers on their way from the pool to who asks for them. The pool gives them by the handful, and their
+/// headers and first lines are in the cache by the time they are written: buffers come round in turn, so without
+/// that each of them is a miss.
+#[derive(Debug)]
+struct Stock {
+    pool: Mempool,
+    ready: ArrayVec<DpdkBuf, STOCK>,
+}
+
+/// Buffers of a [`Stock`]: a batch of copies.
+const STOCK: usize = 32;
+
+impl Stock {
+    fn new(pool: &Mempool) -> Stock {
+        Stock { pool: pool.clone(), ready: ArrayVec::new() }
+    }
+
+    #[inline]
+    fn alloc(&mut self) -> Option<DpdkBuf> {
+        if self.ready.is_empty() {
+            self.refill();
+        }
+        self.ready.pop()
+    }
+
+    #[inline(never)]
+    fn refill(&mut self) {
+        let mut bufs = ArrayVec::<Mbuf, STOCK>::new();
+        if !self.pool.alloc_bulk(STOCK, &mut bufs) {
+            // The last few of the pool.
+            bufs.extend(self.pool.alloc());
+        }
+        for buf in bufs {
+            buf.prefetch_for_write();
+            self.ready.push(DpdkBuf(buf));
+        }
+    }
+
+    /// Of the whole pool, what waits here not counted.
+    fn in_use(&self) -> usize {
+        self.pool.in_use().saturating_sub(self.ready.len())
     }
 }
 
