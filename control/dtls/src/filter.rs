@@ -21,8 +21,10 @@ use crate::limits::{
 const RECORD_HEADER: usize = 13;
 const MESSAGE_HEADER: usize = 12;
 const RANDOM: std::ops::Range<usize> = 2..34;
-/// No record of an AEAD is shorter than its tag.
-const SEALED_BYTES_MIN: usize = 16;
+/// No record of an AEAD is shorter than its tag, and under GCM not than the nonce that it carries and that (RFC 5288
+/// section 3). OpenSSL 3.0.19 ends the association over one that is, which anybody could send.
+const SEALED_BYTES_MIN: usize = 8 + 16;
+const SEALED_BYTES_MIN_CHACHA20: usize = 16;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -64,6 +66,7 @@ pub(crate) struct Filter {
     verify_seen: bool,
     change_seen: bool,
     early: usize,
+    sealed_bytes_min: usize,
 }
 
 struct Record<'a> {
@@ -90,6 +93,7 @@ impl Filter {
             verify_seen: false,
             change_seen: false,
             early: 0,
+            sealed_bytes_min: SEALED_BYTES_MIN,
         }
     }
 
@@ -97,9 +101,12 @@ impl Filter {
         self.phase
     }
 
-    /// Our first flight is on its way.
-    pub(crate) fn answered(&mut self) {
+    /// Our first flight is on its way; it says with which cipher.
+    pub(crate) fn answered(&mut self, is_chacha20: bool) {
         self.phase = Phase::Answered;
+        if is_chacha20 {
+            self.sealed_bytes_min = SEALED_BYTES_MIN_CHACHA20;
+        }
     }
 
     /// The peer is who it should be.
@@ -212,7 +219,7 @@ impl Filter {
 
     fn admits_sealed(&mut self, record: &Record<'_>) -> bool {
         let is_known = matches!(record.kind, HANDSHAKE | ALERT);
-        if !is_known || record.body.len() < SEALED_BYTES_MIN {
+        if !is_known || record.body.len() < self.sealed_bytes_min {
             return false;
         }
         match self.phase {
@@ -281,12 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_record_is_as_long_as_its_cipher_makes_it() {
+        for (is_chacha20, least) in [(false, 24), (true, 16)] {
+            let mut filter = Filter::new();
+            filter.answered(is_chacha20);
+            assert_eq!(passes(&mut filter, &record(ALERT, 1, &vec![0; least - 1]), 1), 0);
+            assert_eq!(passes(&mut filter, &record(ALERT, 1, &vec![0; least]), 1), 1);
+        }
+    }
+
+    #[test]
     fn early_encrypted_records_are_few_until_the_peer_changed_its_cipher() {
         let mut filter = Filter::new();
         let (sealed, change) =
             (record(HANDSHAKE, 1, &[0; 40]), record(CHANGE_CIPHER_SPEC, 0, &[1]));
         assert_eq!(passes(&mut filter, &sealed, 10), 0);
-        filter.answered();
+        filter.answered(false);
         assert_eq!(passes(&mut filter, &change, 1), 1);
         assert_eq!(passes(&mut filter, &sealed, 100), EARLY_RECORDS_MAX);
         assert_eq!(passes(&mut filter, &message(VERIFY, 3), 1), 1);
@@ -304,7 +321,7 @@ mod tests {
         };
         // A ClientHello of two bytes has no random, so not even that passes.
         assert_eq!(passing(&mut filter), []);
-        filter.answered();
+        filter.answered(false);
         let mut found = passing(&mut filter);
         found.sort_by_key(|&(_, number)| number);
         assert_eq!(found, clients);
@@ -315,7 +332,7 @@ mod tests {
     #[test]
     fn records_of_epoch_0_get_our_numbers() {
         let mut filter = Filter::new();
-        filter.answered();
+        filter.answered(false);
         for number in 0..3 {
             let admitted = filter.admit(&message(CERTIFICATE, 1));
             assert_eq!(admitted.records[3..11], [0, 0, 0, 0, 0, 0, 0, number]);

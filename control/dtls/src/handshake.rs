@@ -191,7 +191,9 @@ impl Handshake {
             self.outgoing.clear();
             return Err(self.refuse(Refusal::NoProfile));
         }
-        self.filter.answered();
+        let cipher = self.tls.ssl().current_cipher();
+        let is_chacha20 = cipher.is_some_and(|cipher| cipher.name().contains("CHACHA20"));
+        self.filter.answered(is_chacha20);
         Ok(())
     }
 
