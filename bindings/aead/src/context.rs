@@ -12,13 +12,14 @@ use crate::{AES_128, AES_256};
 /// Powers of the GHASH key in a context: blocks that are added up before one reduction.
 pub(crate) const POWERS: usize = 16;
 const ROUND_KEYS: usize = AES_256 + 1;
+/// Round keys as the registers hold them; those behind the last round are unused.
+pub(crate) type RoundKeys = [u128; ROUND_KEYS];
 
 /// A key for `R` rounds of AES, which is [`AES_128`] or [`AES_256`]. Wiped when dropped, prints nothing.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 #[repr(C)]
 pub struct Context<const R: usize> {
-    /// As the registers hold them; those behind the `R` + 1 first are unused.
-    pub(crate) round_keys: [u128; ROUND_KEYS],
+    pub(crate) round_keys: RoundKeys,
     /// The powers 16 to 1 of the GHASH key, each as [`Key`] has it.
     pub(crate) powers: [u128; POWERS],
 }
@@ -70,6 +71,11 @@ impl<const R: usize> Context<R> {
         }
         &room[..if R == AES_128 { 16 } else { 32 }]
     }
+}
+
+/// The round keys of a key of 16 bytes alone.
+pub(crate) fn expand_128(simd: AesNi, key: &[u8; 16]) -> RoundKeys {
+    Context::aes_128(simd, key).round_keys
 }
 
 struct Expand128<'a>(&'a [u8; 16]);

@@ -6,7 +6,7 @@
 //! groups GHASH is reduced to one block, which is added to lane 0 of the next one. The block of the lengths
 //! stands in the first free lane of the tail's last vector, or is multiplied alone where there is none.
 
-use crate::context::{Context, POWERS};
+use crate::context::{Context, POWERS, RoundKeys};
 use crate::ghash::Product;
 use crate::simd::{AesNi, Block, Simd};
 use crate::{IV, PAYLOAD_MAX};
@@ -164,7 +164,7 @@ pub(crate) fn fold_header<const R: usize>(
 
 /// The counters of one packet, on their way through AES.
 pub(crate) struct Stream<'a, V, const R: usize> {
-    context: &'a Context<R>,
+    keys: &'a RoundKeys,
     /// IV and first round key, added.
     base: V,
     /// Number of the next block in the last byte of each lane (SP 800-38D section 7.1).
@@ -175,7 +175,7 @@ impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
     #[inline(always)]
     pub(crate) fn new<S: Simd<V = V>>(
         simd: S,
-        context: &'a Context<R>,
+        keys: &'a RoundKeys,
         iv: &[u8; IV],
     ) -> Stream<'a, V, R> {
         // By two numbers: a vector loaded from what was just stored in parts would wait for the stores.
@@ -183,9 +183,20 @@ impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
         let low = u64::from_le_bytes(low.try_into().expect("8 of 12 bytes"));
         let high = u32::from_le_bytes(high.try_into().expect("4 of 12 bytes"));
         let iv = simd.splat(simd.narrow().word((u128::from(high) << 64) | u128::from(low)));
-        let base = simd.xor(iv, simd.broadcast(&context.round_keys[0]));
         const FIRST: [u128; 4] = [1 << 120, 2 << 120, 3 << 120, 4 << 120];
-        Stream { context, base, count: simd.load_words(&FIRST) }
+        Stream::from_counter(simd, keys, iv, &FIRST)
+    }
+
+    /// With the last byte of the first blocks as they stand in `first`; `block` is added to all.
+    #[inline(always)]
+    pub(crate) fn from_counter<S: Simd<V = V>>(
+        simd: S,
+        keys: &'a RoundKeys,
+        block: V,
+        first: &[u128; 4],
+    ) -> Stream<'a, V, R> {
+        let base = simd.xor(block, simd.broadcast(&keys[0]));
+        Stream { keys, base, count: simd.load_words(first) }
     }
 
     /// The next `N` vectors of key stream, and the products of `blocks` of whatever packet and `powers`.
@@ -197,7 +208,7 @@ impl<'a, V: Copy, const R: usize> Stream<'a, V, R> {
         powers: &[u128],
     ) -> ([V; N], Product<V>) {
         const { assert!(W < R) };
-        let keys = &self.context.round_keys;
+        let keys = self.keys;
         let forward = simd.splat(simd.narrow().word((S::LANES as u128) << 120));
         let mut state = [self.base; N];
         for lane in &mut state {

@@ -23,6 +23,7 @@
 //! Allocate; see an IV twice under one key (the caller's `EgressIndex` is made for that); give away a payload
 //! whose tag did not hold: [`Kernel::open`] wipes it.
 
+pub mod cm;
 mod context;
 mod ghash;
 mod lanes;

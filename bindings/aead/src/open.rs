@@ -70,7 +70,7 @@ impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_
         let narrow = simd.narrow();
         let Open { context, ref iv, header, ref mut packet, .. } = *self.packet;
         let shape = Shape::new::<S, G>(simd, packet.len() - header - TAG);
-        let mut stream = Stream::new(simd, context, iv);
+        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, iv);
         let first = fold_header(narrow, context, packet, header);
         // Whole vectors are written, and the last one reaches into the tag.
         let tag = narrow.load(&packet[packet.len() - TAG..]);

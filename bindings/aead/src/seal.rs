@@ -202,7 +202,7 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
         let before = packets[at.saturating_sub(1)].context;
         let powers = shape.tail_powers(before);
         let Seal { context, ref iv, header, ref mut packet } = packets[at];
-        let mut stream = Stream::new(simd, context, iv);
+        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, iv);
         let first = fold_header(simd.narrow(), context, packet, header);
         let lengths = shape.lengths_lane(simd, header);
         let payload = &mut packet[header..];

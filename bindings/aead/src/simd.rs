@@ -106,9 +106,11 @@ macro_rules! instruction {
 }
 
 mod aesni;
+mod sha;
 mod vaes;
 mod vaes512;
 
 pub(crate) use aesni::AesNi;
+pub(crate) use sha::{SHA_BLOCK, Sha};
 pub(crate) use vaes::Vaes;
 pub(crate) use vaes512::Vaes512;

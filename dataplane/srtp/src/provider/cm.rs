@@ -13,8 +13,8 @@ use super::{OpenError, RTCP_E, RTCP_HEADER, RTCP_WORD};
 use crate::index::{PacketIndex, RtcpIndex};
 
 /// Bytes of HMAC-SHA1 that go on the wire.
-const TAG: usize = 10;
-const SALT: usize = 14;
+pub(crate) const TAG: usize = 10;
+pub(crate) const SALT: usize = 14;
 
 /// SRTP over one pair of AES-CM key and HMAC key.
 pub(crate) struct CmKey {
@@ -103,8 +103,7 @@ impl CmKey {
     }
 
     fn verify(&self, packet: &[u8], roc: &[u8], tag: &[u8; TAG]) -> Result<(), OpenError> {
-        let held: bool = self.tag(packet, roc).ct_eq(tag).into();
-        if held { Ok(()) } else { Err(OpenError::BadTag) }
+        holds(&self.tag(packet, roc), tag)
     }
 
     fn tag(&self, packet: &[u8], roc: &[u8]) -> [u8; TAG] {
@@ -116,6 +115,15 @@ impl CmKey {
         tag.copy_from_slice(&full[..TAG]);
         tag
     }
+}
+
+/// Whether a MAC begins with this tag, in constant time.
+///
+/// # Errors
+/// [`OpenError::BadTag`].
+pub(crate) fn holds(mac: &[u8], tag: &[u8]) -> Result<(), OpenError> {
+    let held: bool = mac[..TAG].ct_eq(tag).into();
+    if held { Ok(()) } else { Err(OpenError::BadTag) }
 }
 
 /// RFC 3711 section 4.1.1: salt * 2^16 XOR SSRC * 2^64 XOR index * 2^16.

@@ -1,5 +1,5 @@
-//! AES-GCM by the fan-out kernel of `bindings/aead`: all copies of one payload in one call. AES-CM as
-//! everywhere.
+//! AES-GCM by the fan-out kernel of `bindings/aead`: all copies of one payload in one call. AES-CM by the same
+//! registers, its HMAC of two packets side by side, where the CPU has instructions for SHA-1.
 //!
 //! `ring` stays behind it three times: a kernel that does not seal and open what `ring` seals and opens is refused
 //! at the start; one packet in [`CHECK_EVERY`] is opened by `ring` while the node runs, and a kernel that was
@@ -7,15 +7,16 @@
 
 use std::cell::Cell;
 
+use aead::cm::{CRYPT_MAX, Cm, Message};
 use aead::{AES_128, AES_256, Context, Kernel, Open, Path, Seal};
 use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
 
-use super::cm::CmKey;
+use super::cm::{self, CmKey};
 use super::gcm::{Gcm, GcmKey, IV, RingGcm, TAG, rtp_iv};
 use super::{
-    OpenError, OpenJob, Plaintext, Provider, RTP_HEADER_MIN, SealError, SealJob, peek_rtcp,
-    prepare_rtcp,
+    OpenError, OpenJob, Plaintext, Provider, RTCP_E, RTCP_HEADER, RTCP_WORD, RTP_HEADER_MIN,
+    SealError, SealJob, peek_rtcp, prepare_rtcp,
 };
 use crate::index::{EgressRtcpIndex, PacketIndex, RtcpIndex};
 use crate::key::KeyMaterial;
@@ -41,6 +42,7 @@ pub enum NoKernel {
 #[derive(Debug)]
 pub struct FanoutProvider {
     kernel: Kernel,
+    cm: Option<Cm>,
     /// Sealed packets until the next one that `ring` looks at.
     until_check: Cell<u32>,
     checks: Cell<u64>,
@@ -77,6 +79,7 @@ impl FanoutProvider {
     fn checked(kernel: Kernel) -> Result<FanoutProvider, NoKernel> {
         let provider = FanoutProvider {
             kernel,
+            cm: Cm::beside(kernel),
             until_check: Cell::new(CHECK_EVERY),
             checks: Cell::new(0),
             is_refused: Cell::new(false),
@@ -160,6 +163,81 @@ impl FanoutProvider {
         }
     }
 
+    /// Seals jobs under AES-CM: all are encrypted, then two at a time are authenticated.
+    fn seal_fast_cm(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
+        let Some(cm) = self.cm else { return };
+        for pair in jobs.chunks_mut(2) {
+            let mut rocs = [None; 2];
+            for (job, roc) in pair.iter_mut().zip(&mut rocs) {
+                let Cipher::FastCm { salt, context } = &job.key.0 else { continue };
+                let checked = job.prepare(cm::TAG).and_then(|(index, len)| {
+                    let fits = len <= CRYPT_MAX;
+                    fits.then_some((index, len)).ok_or(SealError::NoRoom)
+                });
+                job.result = checked.map(|(index, len)| {
+                    let end = job.header_len + len;
+                    let iv = cm::iv(**salt, job.ssrc, index.value());
+                    cm.crypt(context, &iv, &mut job.out[job.header_len..end]);
+                    *roc = Some(index.roc().to_be_bytes());
+                    end + cm::TAG
+                });
+            }
+            let mut messages = ArrayVec::<Message<'_>, 2>::new();
+            for (job, roc) in pair.iter().zip(&rocs) {
+                let (Cipher::FastCm { context, .. }, Some(roc), Ok(total)) =
+                    (&job.key.0, roc, job.result)
+                else {
+                    continue;
+                };
+                messages.push(Message { context, bytes: &job.out[..total - cm::TAG], suffix: roc });
+            }
+            let macs = macs(cm, &messages);
+            drop(messages);
+            let sealed = pair.iter_mut().filter_map(|job| Some((job.result.ok()?, job)));
+            for ((total, job), mac) in sealed.zip(macs) {
+                job.out[total - cm::TAG..total].copy_from_slice(&mac[..cm::TAG]);
+            }
+        }
+    }
+
+    /// Opens jobs under AES-CM: two at a time are authenticated, and what is authentic is decrypted.
+    fn open_fast_cm(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
+        let Some(cm) = self.cm else { return };
+        for pair in jobs.chunks_mut(2) {
+            let rocs: ArrayVec<[u8; 4], 2> =
+                pair.iter().map(|job| job.index.roc().to_be_bytes()).collect();
+            let mut messages = ArrayVec::<Message<'_>, 2>::new();
+            for (job, roc) in pair.iter_mut().zip(&rocs) {
+                let whole = job.buf.len().checked_sub(cm::TAG);
+                let fits = |end: &usize| {
+                    let len = end.checked_sub(job.header_len);
+                    job.header_len >= RTP_HEADER_MIN && len.is_some_and(|len| len <= CRYPT_MAX)
+                };
+                // Pending until its tag is known.
+                job.result = match whole.filter(fits) {
+                    Some(_) => Err(OpenError::Pending),
+                    None => Err(OpenError::TooShort),
+                };
+                let (Some(end), Err(OpenError::Pending)) = (whole, job.result) else { continue };
+                let Cipher::FastCm { context, .. } = &job.key.0 else { continue };
+                messages.push(Message { context, bytes: &job.buf[..end], suffix: roc });
+            }
+            let macs = macs(cm, &messages);
+            drop(messages);
+            let waiting = pair.iter_mut().filter(|job| job.result == Err(OpenError::Pending));
+            for (job, mac) in waiting.zip(macs) {
+                let Cipher::FastCm { salt, context } = &job.key.0 else { continue };
+                let end = job.buf.len() - cm::TAG;
+                let (packet, tag) = job.buf.split_at_mut(end);
+                job.result = cm::holds(&mac, tag).map(|()| {
+                    let iv = cm::iv(**salt, job.ssrc, job.index.value());
+                    cm.crypt(context, &iv, &mut packet[job.header_len..]);
+                    end - job.header_len
+                });
+            }
+        }
+    }
+
     /// Lets `ring` open the sample of `jobs` when its time has come. If that fails, none of them counts as
     /// sealed, and the kernel is not asked again.
     #[inline]
@@ -198,7 +276,13 @@ impl Provider for FanoutProvider {
                 let key = key.try_into().expect("32 bytes by the profile");
                 Cipher::Gcm256 { salt: gcm_salt(), context: self.kernel.aes_256(key) }
             }
-            Profile::AesCm128HmacSha1_80 => Cipher::Cm(CmKey::new(key, auth, salt)),
+            Profile::AesCm128HmacSha1_80 => match self.cm {
+                Some(cm) => Cipher::FastCm {
+                    salt: Zeroizing::new(salt.try_into().expect("14 bytes by the profile")),
+                    context: cm.context(key.try_into().expect("16 bytes by the profile"), auth),
+                },
+                None => Cipher::Cm(CmKey::new(key, auth, salt)),
+            },
         })
     }
 
@@ -211,6 +295,7 @@ impl Provider for FanoutProvider {
             match run[0].key.0 {
                 Cipher::Gcm128 { .. } => self.open_gcm(run, FanoutKey::aes_128),
                 Cipher::Gcm256 { .. } => self.open_gcm(run, FanoutKey::aes_256),
+                Cipher::FastCm { .. } => self.open_fast_cm(run),
                 Cipher::Cm(_) => run.iter_mut().for_each(open_cm),
             }
         }
@@ -225,6 +310,7 @@ impl Provider for FanoutProvider {
             match run[0].key.0 {
                 Cipher::Gcm128 { .. } => self.seal_gcm(run, FanoutKey::aes_128),
                 Cipher::Gcm256 { .. } => self.seal_gcm(run, FanoutKey::aes_256),
+                Cipher::FastCm { .. } => self.seal_fast_cm(run),
                 Cipher::Cm(_) => run.iter_mut().for_each(seal_cm),
             }
         }
@@ -246,6 +332,17 @@ impl Provider for FanoutProvider {
             Cipher::Gcm256 { salt, context } => {
                 rtcp_key(salt, context).seal_rtcp(ssrc, index.index(), buf, len)
             }
+            Cipher::FastCm { salt, context } => {
+                let Some(cm) = self.cm else { return Err(SealError::Refused) };
+                let iv = cm::iv(**salt, ssrc, u64::from(index.index().value()));
+                cm.crypt(context, &iv, &mut buf[RTCP_HEADER..len]);
+                let end = len + RTCP_WORD;
+                buf[len..end].copy_from_slice(&(index.index().value() | RTCP_E).to_be_bytes());
+                let (bytes, tag) = buf.split_at_mut(end);
+                let mac = cm.mac(Message { context, bytes, suffix: &[] });
+                tag[..cm::TAG].copy_from_slice(&mac[..cm::TAG]);
+                end + cm::TAG
+            }
             Cipher::Cm(key) => key.seal_rtcp(ssrc, index.index(), buf, len),
         })
     }
@@ -264,6 +361,18 @@ impl Provider for FanoutProvider {
             Cipher::Gcm256 { salt, context } => {
                 rtcp_key(salt, context).open_rtcp(peek.ssrc, peek.index, buf)?
             }
+            Cipher::FastCm { salt, context } => {
+                let cm = self.cm.ok_or(OpenError::Pending)?;
+                let (bytes, tag) =
+                    buf.split_last_chunk_mut::<{ cm::TAG }>().ok_or(OpenError::TooShort)?;
+                let mac = cm.mac(Message { context, bytes, suffix: &[] });
+                cm::holds(&mac, tag)?;
+                let end = bytes.len().checked_sub(RTCP_WORD).ok_or(OpenError::TooShort)?;
+                let payload = bytes.get_mut(RTCP_HEADER..end).ok_or(OpenError::TooShort)?;
+                let iv = cm::iv(**salt, peek.ssrc, u64::from(peek.index.value()));
+                cm.crypt(context, &iv, payload);
+                end
+            }
             Cipher::Cm(key) => key.open_rtcp(peek.ssrc, peek.index, buf)?,
         };
         Ok((len, peek.index))
@@ -281,6 +390,7 @@ const _: () = assert!(size_of::<FanoutKey>() == 512 && size_of::<Option<FanoutKe
 enum Cipher {
     Gcm128 { salt: Zeroizing<[u8; IV]>, context: Context<AES_128> },
     Gcm256 { salt: Zeroizing<[u8; IV]>, context: Context<AES_256> },
+    FastCm { salt: Zeroizing<[u8; cm::SALT]>, context: aead::cm::Context },
     Cm(CmKey),
 }
 
@@ -309,8 +419,17 @@ impl FanoutKey {
         match self.0 {
             Cipher::Gcm128 { .. } => Profile::AeadAes128Gcm,
             Cipher::Gcm256 { .. } => Profile::AeadAes256Gcm,
-            Cipher::Cm(_) => Profile::AesCm128HmacSha1_80,
+            Cipher::FastCm { .. } | Cipher::Cm(_) => Profile::AesCm128HmacSha1_80,
         }
+    }
+}
+
+/// The MACs of up to two messages.
+fn macs(cm: Cm, messages: &[Message<'_>]) -> ArrayVec<[u8; aead::cm::MAC], 2> {
+    match *messages {
+        [a, b] => ArrayVec::from(cm.mac_two([a, b])),
+        [a] => core::iter::once(cm.mac(a)).collect(),
+        _ => ArrayVec::new(),
     }
 }
 
