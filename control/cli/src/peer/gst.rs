@@ -27,7 +27,8 @@ pub fn printed(sections: &[Section], role: Role) -> String {
 }
 
 fn pipeline(sections: &[Section], role: Role) -> Vec<String> {
-    let mut text = String::from("rtpbin name=rtp latency=50 ");
+    // Feedback at once (RFC 4585): a viewer whose first picture got lost asks for a whole one.
+    let mut text = String::from("rtpbin name=rtp latency=50 rtp-profile=avpf ");
     for (index, section) in sections.iter().enumerate() {
         text += &match role {
             Role::Publish => publish(index, section),
@@ -71,22 +72,27 @@ fn view(index: usize, section: &Section) -> String {
     let media = section.offered.media;
     let (rtp, rtcp) = (section.relay.tool_rtp, section.relay.tool_rtp + 1);
     let key = key_caps(section);
-    let (name, encoding, clock, sink) = match media {
+    let (name, encoding, clock, feedback, sink) = match media {
         Media::Video => (
             "video",
             "VP8",
             90_000,
-            "rtpvp8depay ! vp8dec ! videoconvert ! \
+            ",rtcp-fb-nack-pli=(boolean)true",
+            "rtpvp8depay request-keyframe=true wait-for-keyframe=true ! vp8dec ! videoconvert ! \
              fpsdisplaysink text-overlay=false video-sink=fakesink sync=false",
         ),
-        Media::Audio => {
-            ("audio", "OPUS", 48_000, "rtpopusdepay ! opusdec ! audioconvert ! fakesink sync=false")
-        }
+        Media::Audio => (
+            "audio",
+            "OPUS",
+            48_000,
+            "",
+            "rtpopusdepay ! opusdec ! audioconvert ! fakesink sync=false",
+        ),
     };
     let payload_type = media.payload_type();
     let stream = format!(
         "media=(string){name},clock-rate=(int){clock},encoding-name=(string){encoding},\
-         payload=(int){payload_type}"
+         payload=(int){payload_type}{feedback}"
     );
     format!(
         "udpsrc address=127.0.0.1 port={rtp} caps=application/x-srtp,{stream},{key} ! dec{index}.rtp_sink \

@@ -169,7 +169,7 @@ fn look(stats: &Stats, args: &ShowArgs) -> Scene {
 }
 
 /// Whether somebody listens on the admin socket.
-pub fn control_alive(run_dir: &Path) -> bool {
+fn control_alive(run_dir: &Path) -> bool {
     match UnixStream::connect(run_dir.join(ADMIN_SOCKET)) {
         Ok(_) => true,
         // Somebody is there who does not talk to us.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use config::Config;
 use nix::sys::signal::Signal;
 use proto::link::DRAIN_FILE;
-use serde_json::Value;
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -203,7 +203,7 @@ impl Supervisor {
         self.control.spawn().map_err(|error| Failure::failed(error.to_string()))?;
         self.record();
         let deadline = Instant::now() + READY_TIMEOUT;
-        while !crate::show::control_alive(&self.run_dir) {
+        while !is_whole(&self.run_dir) {
             match self.next(Instant::now() + LOOK) {
                 Some(Event::Signal(SIGCHLD)) => self.first_end(false)?,
                 Some(Event::Signal(SIGHUP)) => {}
@@ -344,6 +344,15 @@ impl Supervisor {
         if killed {
             say("the data plane did not stop in time and was killed");
         }
+    }
+}
+
+/// Whether control answers and has taken up with the data plane: before that it refuses joins.
+fn is_whole(run_dir: &PathBuf) -> bool {
+    match crate::act::ask(std::slice::from_ref(run_dir), &json!({"act": "status"})) {
+        Ok(answer) => answer["data_plane"] == "up",
+        // It is there, and does not talk to us.
+        Err(failure) => failure.code == Exit::NotPermitted,
     }
 }
 
