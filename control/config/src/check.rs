@@ -269,7 +269,8 @@ fn workers(c: &mut Checker<'_>, raw: &RawWorkers) -> Workers {
     }
     let poll =
         c.choice(&raw.poll, "workers.poll", &[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)]);
-    let paths = [Aead::Auto, Aead::Vaes, Aead::AesNi, Aead::Ring].map(|path| (path.name(), path));
+    let paths = [Aead::Auto, Aead::Vaes512, Aead::Vaes, Aead::AesNi, Aead::Ring]
+        .map(|path| (path.name(), path));
     let aead = c.choice(&raw.aead, "workers.aead", &paths);
     let user = c.account(&raw.user, "workers.user");
     let group = c.account(&raw.group, "workers.group");

@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     node("port.mempool_buffers", Kind::Number(1024, 1_048_576)),
     node("workers.cores", Kind::Numbers),
     node("workers.poll", Kind::Word(&["adaptive", "busy"])),
-    node("workers.aead", Kind::Word(&["auto", "vaes", "aesni", "ring"])),
+    node("workers.aead", Kind::Word(&["auto", "vaes512", "vaes", "aesni", "ring"])),
     node("workers.time_turns", Kind::Flag),
     node("workers.user", Kind::Text),
     node("workers.group", Kind::Text),

@@ -203,7 +203,9 @@ impl Workers {
 pub enum Aead {
     /// The fastest that this CPU has and that agrees with `ring`.
     Auto,
-    /// The fan-out kernel on VAES and VPCLMULQDQ.
+    /// The fan-out kernel on VAES and VPCLMULQDQ, 512 bits wide.
+    Vaes512,
+    /// The same 256 bits wide.
     Vaes,
     /// The fan-out kernel on AES-NI and PCLMULQDQ.
     AesNi,
@@ -216,6 +218,7 @@ impl Aead {
     pub fn name(self) -> &'static str {
         match self {
             Aead::Auto => "auto",
+            Aead::Vaes512 => "vaes512",
             Aead::Vaes => "vaes",
             Aead::AesNi => "aesni",
             Aead::Ring => "ring",

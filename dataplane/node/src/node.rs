@@ -126,6 +126,9 @@ impl Seat {
             Aead::Ring => self.serve(open, RingProvider::new),
             Aead::Auto if FanoutProvider::detect().is_err() => self.serve(open, RingProvider::new),
             Aead::Auto => self.serve(open, || FanoutProvider::detect().expect(FOUND)),
+            Aead::Vaes512 => {
+                self.serve(open, || FanoutProvider::with_path("vaes512").expect(FOUND))
+            }
             Aead::Vaes => self.serve(open, || FanoutProvider::with_path("vaes").expect(FOUND)),
             Aead::AesNi => self.serve(open, || FanoutProvider::with_path("aesni").expect(FOUND)),
         }
@@ -262,7 +265,7 @@ fn check_aead(aead: Aead) -> Result<()> {
             }
             Ok(())
         }
-        Aead::Vaes | Aead::AesNi => {
+        Aead::Vaes512 | Aead::Vaes | Aead::AesNi => {
             let word = aead.name();
             let refused = |error: NoKernel| {
                 anyhow::anyhow!("workers.aead = \"{word}\": {error}; \"auto\" takes what there is")
