@@ -45,13 +45,13 @@ impl Context<AES_256> {
 }
 
 impl<const R: usize> Context<R> {
-    /// Asks for all lines of it before they are needed; a hint.
+    /// Asks for its lines before they are needed, with the last `powers` of GHASH; a hint.
     #[inline(always)]
-    pub fn prefetch(&self) {
+    pub(crate) fn prefetch(&self, powers: usize) {
         for key in self.round_keys[..=R].iter().step_by(4) {
             prefetch(key);
         }
-        for power in self.powers.iter().rev().step_by(4) {
+        for power in self.powers.iter().rev().take(powers).step_by(4) {
             prefetch(power);
         }
     }

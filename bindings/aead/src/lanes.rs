@@ -82,6 +82,12 @@ impl<V: Copy> Shape<V> {
         self.groups == 0 && self.tail_lanes <= S::LANES
     }
 
+    /// How many powers its blocks are multiplied by, the length's included: the last ones of a context.
+    #[inline(always)]
+    pub(crate) fn powers(&self) -> usize {
+        if self.groups == 0 { self.tail_lanes + 1 } else { POWERS }
+    }
+
     /// The powers that the lanes of the tail are multiplied by, the last one of all behind them.
     #[inline(always)]
     pub(crate) fn tail_powers<'a, const R: usize>(&self, context: &'a Context<R>) -> &'a [u128] {

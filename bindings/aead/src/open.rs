@@ -1,7 +1,7 @@
 //! Open: the same way in the other direction. GHASH reads what the key stream is added to, so both go over the
 //! same group in one step, and no packet waits for another.
 
-use crate::context::Context;
+use crate::context::{Context, POWERS};
 use crate::lanes::{Shape, Stream, bytes, carry, fold_header, group_powers, tail_vectors};
 use crate::simd::{Simd, Work};
 use crate::{IV, TAG, payload_len};
@@ -42,7 +42,7 @@ impl<'a, const R: usize> Open<'a, R> {
 pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &mut [Open<'_, R>]) {
     for at in 0..packets.len() {
         if let Some(ahead) = packets.get(at + 2) {
-            ahead.context.prefetch();
+            ahead.context.prefetch(POWERS);
         }
         let packet = &mut packets[at];
         match tail_vectors::<S, G>(packet.payload_len()) {

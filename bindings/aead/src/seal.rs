@@ -11,6 +11,9 @@ use crate::lanes::{
 use crate::simd::{Block, Simd, Work};
 use crate::{IV, TAG, payload_len};
 
+/// Packets between asking for a key and using it: as many as take as long as the third-level cache.
+const AHEAD: usize = 4;
+
 /// A packet to seal.
 #[derive(Debug)]
 pub struct Seal<'a, const R: usize> {
@@ -195,9 +198,10 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
+    packets.iter().take(AHEAD).for_each(|packet| packet.context.prefetch(shape.powers()));
     for at in 0..packets.len() {
-        if let Some(ahead) = packets.get(at + 2) {
-            ahead.context.prefetch();
+        if let Some(ahead) = packets.get(at + AHEAD) {
+            ahead.context.prefetch(shape.powers());
         }
         let before = packets[at.saturating_sub(1)].context;
         let powers = shape.tail_powers(before);
