@@ -18,6 +18,7 @@ use crate::slab::NONE;
 use crate::{BURST_MAX, Buf, Burst, Instant, Io, Now};
 
 /// Opens the RTP packets of the burst; RTCP is opened where it is read, in `feedback`.
+#[inline(never)]
 pub fn open<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,
@@ -41,7 +42,9 @@ pub fn open<P: Provider, I: Io>(
             jobs.push(OpenJob::new(keys, ssrc, index, header_len, bytes));
             places.push(i);
         }
+        usdt::open(jobs.len() as u64);
         shard.provider.open_many(&mut jobs);
+        usdt::opened(jobs.len() as u64);
         for (job, i) in jobs.iter().zip(places) {
             results[i] = job.result;
         }

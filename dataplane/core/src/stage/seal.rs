@@ -138,6 +138,7 @@ struct Header {
 }
 
 /// Forwards the opened RTP packets of the burst, in order, and gives all its buffers away.
+#[inline(never)]
 pub fn seal<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,
@@ -257,6 +258,7 @@ fn relay<P: Provider, I: Io>(
             shard.counters.relay_tx += 1;
             taken = true;
         } else {
+            usdt::dropped(DropReason::RelayFull as u64, u64::from(u32::MAX));
             shard.counters.egress_drops[DropReason::RelayFull as usize] += 1;
         }
     }
@@ -307,6 +309,7 @@ fn seal_copies<P: Provider, I: Io>(
                 Err(reason) => Some(reason),
             };
             if let Some(reason) = reason {
+                usdt::dropped(reason as u64, u64::from(entry.session));
                 shard.counters.egress_drops[reason as usize] += 1;
                 waits |= reason == DropReason::AwaitingKeyframe;
             }
@@ -453,7 +456,9 @@ fn seal_batch<P: Provider, I: Io>(
             let out = buf.bytes_mut();
             jobs.push(SealJob::new(keys, ssrc, index, len as usize, plaintext, out));
         }
+        usdt::seal(jobs.len() as u64, payload.len() as u64);
         shard.provider.seal_many(&mut jobs);
+        usdt::sealed(jobs.len() as u64, payload.len() as u64);
         lens.extend(jobs.iter().map(|job| job.result.unwrap_or(0)));
     }
     let (mut sent, mut bytes) = (0, 0);
@@ -489,6 +494,7 @@ fn seal_in_place<P: Provider, I: Io>(
         repr.emit(buf.bytes_mut()).ok()
     });
     let Some(header_len) = header_len else {
+        usdt::dropped(DropReason::Oversize as u64, u64::from(entry.session));
         shard.counters.egress_drops[DropReason::Oversize as usize] += 1;
         io.free(buf);
         return 0;
@@ -499,7 +505,9 @@ fn seal_in_place<P: Provider, I: Io>(
         let plaintext = Plaintext::InPlace(payload_len);
         let out = buf.bytes_mut();
         let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, plaintext, out)];
+        usdt::seal(1, payload_len as u64);
         shard.provider.seal_many(&mut jobs);
+        usdt::sealed(1, payload_len as u64);
         jobs[0].result
     };
     match len {
