@@ -77,8 +77,10 @@ pub fn run(options: &Options, out: Option<&Path>) -> Result<Drawn> {
                 let load = scope.spawn(|| work(options, &stop));
                 let recorded = record(options, std::process::id(), &data);
                 stop.store(true, Ordering::Relaxed);
-                ensure!(load.join().is_ok_and(|packets| packets > 0), "the shard did no work");
-                recorded
+                let packets = load.join();
+                recorded?;
+                ensure!(packets.is_ok_and(|packets| packets > 0), "the shard did no work");
+                anyhow::Ok(())
             })?;
         }
     }
