@@ -39,7 +39,7 @@ const COPIES: usize = 1600;
 /// Rooms of ten whose state does not fit the nearer caches.
 const COLD_ROOMS: u32 = 1000;
 /// A payload type that nobody agreed on.
-const STRANGE_TYPE: u8 = 97;
+pub const STRANGE_TYPE: u8 = 97;
 
 /// What `ladder` takes.
 #[derive(Debug, Args)]
@@ -168,6 +168,7 @@ fn line(rung: &'static str, provider: &'static str, path: &'static str, shape: S
         fanout: shape.fanout,
         rooms: shape.rooms,
         port: if rung == "seal_only" { "none" } else { "memory" },
+        workers: 1,
         ns_per_packet: f64::NAN,
         samples: Summary::of(vec![f64::NAN]).expect("one sample"),
     }

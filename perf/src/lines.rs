@@ -25,6 +25,8 @@ pub struct Line {
     pub rooms: u32,
     /// What the packets went through.
     pub port: &'static str,
+    /// Workers that shared the work, a core each.
+    pub workers: u32,
     /// The middle sample: nanoseconds per copy where copies are sent, per packet received otherwise.
     pub ns_per_packet: f64,
     /// All samples.
@@ -65,6 +67,7 @@ pub struct Lines {
     ratios: Vec<Ratio>,
     samples: u64,
     cut: u64,
+    crowded: bool,
     machine: Option<Machine>,
 }
 
@@ -101,9 +104,17 @@ impl Lines {
         self.cut += cut;
     }
 
+    /// Takes note that there were fewer CPUs than workers.
+    pub fn crowded(&mut self) {
+        self.crowded = true;
+    }
+
     /// With the machine.
     pub fn on(mut self, mut machine: Machine) -> Lines {
         machine.cut(self.cut as f64 / self.samples.max(1) as f64);
+        if self.crowded {
+            machine.crowded();
+        }
         self.machine = Some(machine);
         self
     }
@@ -152,10 +163,12 @@ impl Lines {
 }
 
 fn text_of(line: &Line) -> String {
-    let Line { rung, provider, path, profile, payload_bytes, fanout, rooms, port, .. } = line;
+    let Line { rung, provider, path, profile, payload_bytes, fanout, rooms, port, workers, .. } =
+        line;
+    let workers = if *workers > 1 { format!(" {workers} workers") } else { String::new() };
     format!(
         "{rung:<10} {provider:<8} {path:<8} {profile:<24} {payload_bytes:>5} B  1:{fanout:<4} rooms {rooms:<5} \
-         {port:<9} {:>9.1} ns",
+         {port:<9} {:>9.1} ns{workers}",
         line.ns_per_packet
     )
 }
@@ -176,6 +189,7 @@ mod tests {
             fanout: 50,
             rooms: 1,
             port: "none",
+            workers: 1,
             ns_per_packet: 12.5,
             samples: Summary::of(vec![12.5]).unwrap(),
         });

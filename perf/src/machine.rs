@@ -115,6 +115,11 @@ impl Machine {
         self.cut_share = share;
         self.noisy |= share > CUT_MAX;
     }
+
+    /// Takes note that there were fewer CPUs than threads that wanted one each.
+    pub fn crowded(&mut self) {
+        self.noisy = true;
+    }
 }
 
 /// Keeps this thread, and those it starts, on one CPU.
@@ -126,6 +131,15 @@ pub fn pin(cpu: usize) -> Result<()> {
     anyhow::ensure!(cpu < CpuSet::MAX_CPU, "there is no CPU {cpu}");
     set.set(cpu);
     sched_setaffinity(None, &set).with_context(|| format!("CPU {cpu} is not to be had"))
+}
+
+/// The CPUs that this process may use.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn allowed_cpus() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None).context("the CPUs of this process")?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
 /// Keeps this thread, and those it starts, and all threads of `processes` that are not on `cpu` alone, off

@@ -8,7 +8,10 @@
 
 mod alloc;
 mod bed;
+mod cores;
+mod counts;
 mod fanout;
+mod flame;
 mod floor;
 mod idle;
 mod joins;
@@ -50,8 +53,9 @@ struct Arguments {
     /// Measure on this CPU alone.
     #[arg(long, global = true, value_name = "CPU")]
     cpu: Option<usize>,
-    /// Write the JSON object, and what belongs to it, into this folder as well.
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Write the JSON object, and what belongs to it, into this folder as well; of `flame`, the picture into this
+    /// file.
+    #[arg(long, global = true, value_name = "PATH")]
     out: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
@@ -67,6 +71,15 @@ enum What {
     /// One figure per added cost: an echo of the port, lookup, open, route, the whole shard, each with
     /// and without ciphers. One JSON object a line with --json.
     Ladder(ladder::Options),
+    /// Two workers against one: many rooms, and one room of 500 spread over both. One JSON object a line
+    /// with --json.
+    Cores(cores::Options),
+    /// Where the time goes: samples a running process, or a shard under load, and draws a flame graph
+    /// (--out FILE.svg).
+    Flame(flame::Options),
+    /// Instructions per packet of each step, counted by valgrind, against those in perf/counts.toml. One JSON
+    /// object a line with --json.
+    Counts(counts::Options),
     /// Heap allocations in steady state; there must be none.
     Alloc(alloc::Options),
     /// Memory of an idle session.
@@ -95,6 +108,15 @@ fn main() -> ExitCode {
     let told = match &arguments.what {
         What::Seal(options) => lines(&arguments, || seal::run(options)),
         What::Ladder(options) => lines(&arguments, || ladder::run(options)),
+        What::Cores(options) => lines(&arguments, || cores::run(options)),
+        What::Counts(options) => counts::run(options, arguments.json),
+        What::Flame(options) => flame::run(options, arguments.out.as_deref()).map(|drawn| {
+            match arguments.json {
+                true => println!("{}", drawn.json()),
+                false => print!("{}", drawn.text()),
+            }
+            false
+        }),
         _ => run(&arguments).map(|report| {
             match arguments.json {
                 true => println!("{:#}", report.json()),
@@ -147,7 +169,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<Report> {
         What::Peers(options) => peers::run(options)?,
         What::Dpdk(options) => ring::run(options)?,
         What::Timing(options) => timing::run(options)?,
-        What::Seal(_) | What::Ladder(_) => unreachable!("told line by line"),
+        What::Seal(_) | What::Ladder(_) | What::Cores(_) | What::Counts(_) | What::Flame(_) => {
+            unreachable!("told by itself")
+        }
     };
     let report = report.on(watch.end());
     if let Some(folder) = &arguments.out {

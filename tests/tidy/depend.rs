@@ -29,6 +29,7 @@ const RULES: &[Rule] = &[
     rule("uring", &[], ANY),
     rule("shm", &[], ANY),
     rule("roomlane-aead", &[], ANY),
+    rule("roomlane-usdt", &[], &[]),
     rule("roomlane-wire", &[], &[]),
     rule(
         "roomlane-srtp",
@@ -48,7 +49,7 @@ const RULES: &[Rule] = &[
     ),
     rule(
         "roomlane-core",
-        &["roomlane-wire", "roomlane-srtp", "roomlane-proto"],
+        &["roomlane-wire", "roomlane-srtp", "roomlane-proto", "roomlane-usdt"],
         &["arrayvec", "siphasher", "zeroize"],
     ),
     rule(
@@ -66,6 +67,7 @@ const RULES: &[Rule] = &[
             "shm",
             "roomlane-config",
             "roomlane-stats",
+            "roomlane-usdt",
         ],
         ANY,
     ),

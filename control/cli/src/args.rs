@@ -129,6 +129,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// The terminal dashboard (runs roomlane-top).
     Top(TopArgs),
+    /// Measure: loads, ladders, flame graphs (runs roomlane-perf).
+    Perf(PerfArgs),
     /// Clear away what a data plane that was killed left behind; service units run it.
     #[command(hide = true)]
     Release,
@@ -482,6 +484,13 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// Arguments of roomlane-top.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub rest: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct PerfArgs {
+    /// Arguments of roomlane-perf.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub rest: Vec<OsString>,
 }

@@ -79,6 +79,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Completions(args)) => pages::completions(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Man(args)) => pages::man(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Top(args)) => Err(programs::exec_top(&place, &args.rest)),
+        Some(Command::Perf(args)) => Err(programs::exec_perf(&args.rest)),
         Some(Command::External(words)) => Err(programs::exec_external(&words)),
     }
 }

@@ -15,6 +15,9 @@ pub const CONTROL: &str = "roomlane-control";
 /// The dashboard.
 pub const TOP: &str = "roomlane-top";
 
+/// The tool that measures.
+pub const PERF: &str = "roomlane-perf";
+
 /// Where a program is: beside this one first, so that an installation is not mixed with another.
 pub fn find(name: &OsStr) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join(name)));
@@ -54,6 +57,18 @@ pub fn exec_top(place: &Place, rest: &[OsString]) -> Failure {
     }
     words.extend(rest.iter().cloned());
     exec("top".as_ref(), &words)
+}
+
+/// Becomes `roomlane-perf`, which no package brings; returns only when that failed.
+pub fn exec_perf(rest: &[OsString]) -> Failure {
+    if find(OsStr::new(PERF)).is_none() {
+        return Failure::new(
+            Exit::NotFound,
+            "roomlane-perf is neither beside this program nor on PATH; in the source tree: \
+             cargo build --release -p roomlane-perf",
+        );
+    }
+    exec("perf".as_ref(), rest)
 }
 
 /// Becomes `roomlane-X`; returns only when that failed.

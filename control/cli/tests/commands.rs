@@ -240,3 +240,20 @@ fn completions_are_what_their_shell_reads() {
         }
     }
 }
+
+#[test]
+fn measurements_are_another_programs_and_its_absence_is_told_with_the_next_command() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new("perf");
+    let own = dir.0.join("roomlane");
+    std::fs::copy(env!("CARGO_BIN_EXE_roomlane"), &own).unwrap();
+    let run = || Command::new(&own).args(["perf", "flame", "2"]).env("PATH", "").output().unwrap();
+    let absent = run();
+    let said = String::from_utf8_lossy(&absent.stderr).into_owned();
+    assert_eq!(code(&absent), 6, "{said}");
+    assert!(said.contains("cargo build --release -p roomlane-perf"), "{said}");
+    let beside = PathBuf::from(dir.file("roomlane-perf", "#!/bin/sh\necho \"got $*\"; exit 9\n"));
+    std::fs::set_permissions(&beside, PermissionsExt::from_mode(0o755)).unwrap();
+    let present = run();
+    assert_eq!((code(&present), present.stdout.as_slice()), (9, b"got flame 2\n".as_slice()));
+}

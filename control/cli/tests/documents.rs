@@ -101,7 +101,7 @@ fn wrong(cache: &mut BTreeMap<String, Option<String>>, words: &[String]) -> Opti
         let word = word.trim_end_matches(['.', ',', ':', ';']);
         if word.starts_with("--") {
             let flag = word.split('=').next().unwrap_or(word).trim_end_matches(']');
-            if !text.contains(flag) && path.first() != Some(&"top") {
+            if !text.contains(flag) && ![Some(&"top"), Some(&"perf")].contains(&path.first()) {
                 return Some(format!("roomlane {} has no {flag}", path.join(" ")));
             }
             continue;
@@ -113,8 +113,8 @@ fn wrong(cache: &mut BTreeMap<String, Option<String>>, words: &[String]) -> Opti
         let names: Vec<&str> = word.split('|').collect();
         for name in &names {
             let below = [&path[..], &[name]].concat();
-            // The dashboard is another program.
-            if *name != "top" && help(cache, &below).is_none() {
+            // The dashboard is another program; so is what measures, which has no page here.
+            if !["top", "perf"].contains(name) && help(cache, &below).is_none() {
                 return Some(format!("there is no roomlane {}", below.join(" ")));
             }
         }

@@ -130,6 +130,7 @@ impl<P: Provider> Shard<P> {
         self.room_by_no.insert(no, index);
         self.apps[app].rooms += 1;
         self.counters.rooms += 1;
+        usdt::room(no.0, 1);
         Ok(())
     }
 
@@ -277,6 +278,7 @@ impl<P: Provider> Shard<P> {
         for publication in publications.iter() {
             self.publish(now, io, *publication);
         }
+        usdt::session(u64::from(index), open.room.0, 1);
         Ok(())
     }
 
@@ -432,6 +434,7 @@ impl<P: Provider> Shard<P> {
         for publication in publications.iter() {
             unpublish(self, now, io, *publication);
         }
+        usdt::session(u64::from(index), self.rooms[room].no.0, 0);
         self.emit(closed);
     }
 

@@ -77,6 +77,7 @@ impl<P: Provider> Shard<P> {
         self.rooms.remove(index);
         self.apps[app].rooms -= 1;
         self.counters.rooms -= 1;
+        usdt::room(no.0, 0);
         self.emit(Event::RoomEmpty { room: no });
     }
 }

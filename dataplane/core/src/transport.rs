@@ -27,6 +27,7 @@ impl<P: Provider> Shard<P> {
     /// there is one, back to where its last DTLS datagram came from. What cannot be sent is counted.
     pub fn inject<I: Io>(&mut self, io: &mut I, session: SessionId, datagram: &[u8]) {
         if let Err(reason) = self.try_inject(io, session, datagram) {
+            usdt::dropped(reason as u64, u64::from(session.slot()));
             self.counters.egress_drops[reason as usize] += 1;
         }
     }

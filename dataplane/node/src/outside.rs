@@ -41,6 +41,7 @@ impl<P: Port> Outside<P> {
         if self.tx.is_empty() {
             return;
         }
+        usdt::tx_burst(self.tx.len() as u64);
         self.port.tx_burst(self.now, &mut self.tx);
         if self.tx.is_empty() {
             return;
@@ -53,6 +54,7 @@ impl<P: Port> Outside<P> {
         }
         self.tx_full += self.tx.len() as u64;
         for datagram in self.tx.drain(..) {
+            usdt::dropped(DropReason::TxFull as u64, u64::from(u32::MAX));
             self.port.free(datagram.buf);
         }
     }

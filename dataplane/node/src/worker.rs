@@ -196,6 +196,7 @@ impl<P: Port, C: Provider> Worker<P, C> {
         worked |= self.take_relayed(now);
         let received = self.outside.port.rx_burst(now.mono, &mut self.rx);
         if received > 0 {
+            usdt::rx_burst(received as u64);
             worked = true;
             self.counters.bursts[burst_bucket(received)] += 1;
             self.counters.burst_packets += received as u64;

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use object::{Object, ObjectSection};
 use proto::region::ledger;
 use proto::{Command, Event};
 use shm::fdpass::PassError;
@@ -20,6 +21,19 @@ fn udp_config(folder: &Folder, udp_base: u16, rest: &str) -> std::path::PathBuf 
         "[port]\ntype = \"udp\"\nudp_base = {udp_base}\nmempool_buffers = 2048\n\
          [limits]\nsessions_max = 64\nrooms_max = 16\n{rest}"
     ))
+}
+
+#[test]
+fn the_data_plane_has_every_probe() {
+    let bytes = std::fs::read(program().get_program()).expect("the program");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    let notes = file.section_by_name(".note.stapsdt").expect("notes of probes");
+    let notes = notes.data().expect("their bytes");
+    for name in usdt::NAMES {
+        let named = format!("\0roomlane\0{name}\0");
+        let has = notes.windows(named.len()).any(|bytes| bytes == named.as_bytes());
+        assert!(has, "no probe {name}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 mod io;
 mod memory_port;
+mod source;
 mod stream;
 
 pub use io::PortIo;
 pub use memory_port::MemoryPort;
+pub use source::{Pace, Source};
 pub use stream::{Stream, key};
 
 use port::Port;
@@ -26,8 +28,12 @@ pub const PROFILE: Profile = Profile::AeadAes128Gcm;
 /// The node's own address.
 pub const LOCAL: Endpoint = Endpoint::v4([198, 18, 0, 2], 8000);
 
-const APP: SdkAppId = SdkAppId(1);
-const AUDIO_LEVEL: u8 = 1;
+/// Whose all rooms are.
+pub const APP: SdkAppId = SdkAppId(1);
+/// Under which id publishers send an audio level.
+pub const AUDIO_LEVEL: u8 = 1;
+/// Payload type towards subscribers.
+pub const OUT: u8 = 111;
 /// UDP ports of one far host.
 const PORTS: u32 = 50_000;
 
@@ -46,7 +52,7 @@ pub struct Bed<P: Port, C: Provider = FanoutProvider> {
 }
 
 /// The clock at the start.
-const START: Now = Now { mono: Instant(1_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
+pub const START: Now = Now { mono: Instant(1_000_000_000), unix_ns: 1_700_000_000_000_000_000 };
 
 /// A shard of exactly that size, without rooms. Nobody is ever timed out: subscribers here are silent.
 pub fn shard(sessions_max: u32, rooms_max: u32) -> Shard<FanoutProvider> {
@@ -62,16 +68,20 @@ pub fn kernel() -> FanoutProvider {
 }
 
 fn shard_with<C: Provider>(provider: C, sessions_max: u32, rooms_max: u32) -> Shard<C> {
-    let config = ShardConfig {
-        id: ShardId(0),
+    Shard::new(&config(ShardId(0), sessions_max, rooms_max), provider, START)
+}
+
+/// A shard of exactly that size in which nobody is timed out.
+pub fn config(id: ShardId, sessions_max: u32, rooms_max: u32) -> ShardConfig {
+    ShardConfig {
+        id,
         seed: [7; 32],
         sessions_max,
         rooms_max,
         session_timeout: Duration::from_s(1_000_000),
         room_linger: Duration::from_s(1_000_000),
         history_packets: 24_576,
-    };
-    Shard::new(&config, provider, START)
+    }
 }
 
 impl<P: Port> Bed<P> {
@@ -153,43 +163,53 @@ impl<P: Port, C: Provider> Bed<P, C> {
 
     /// The command that opens session `slot`, a publisher of room number `room`.
     pub fn publisher(&self, slot: u32, room: u32) -> OpenSession {
-        let kind = self.kind();
-        let spec = PublicationSpec {
-            publication: PublicationNo(slot + 1),
-            ssrc: 0x1000_0000 + slot,
-            kind,
-            codec: CodecId(1),
-            payload_type: 96,
-            clock_rate: if kind == MediaKind::Audio { 48_000 } else { 90_000 },
-            extensions: self.extensions(AUDIO_LEVEL),
-            ..PublicationSpec::default()
-        };
-        OpenSession { publications: one(spec), ..session(slot, room) }
+        publisher(self.shape, slot, room)
     }
 
     /// The command that opens session `slot`, a subscriber of room number `room`.
     pub fn subscriber(&self, slot: u32, room: u32) -> OpenSession {
-        let spec = SlotSpec {
-            kind: self.kind(),
-            ssrc: 0x2000_0000 + slot,
-            first_sequence: (slot % 0x7fff) as u16,
-            timestamp_offset: slot.wrapping_mul(0x9e37_79b9),
-            codecs: one(SlotCodec { codec: CodecId(1), payload_type: 111, ..SlotCodec::default() }),
-            extensions: self.extensions(AUDIO_LEVEL + 1),
-            ..SlotSpec::default()
-        };
-        OpenSession { slots: one(spec), ..session(slot, room) }
+        subscriber(self.shape, slot, room)
     }
+}
 
-    /// Payloads up to 400 bytes pass for sound.
-    fn kind(&self) -> MediaKind {
-        if self.shape.payload <= 400 { MediaKind::Audio } else { MediaKind::Video }
-    }
+/// The command that opens session `slot`, a publisher of room number `room`, in rooms of this shape.
+pub fn publisher(shape: Shape, slot: u32, room: u32) -> OpenSession {
+    let kind = kind(shape);
+    let spec = PublicationSpec {
+        publication: PublicationNo(slot + 1),
+        ssrc: 0x1000_0000 + slot,
+        kind,
+        codec: CodecId(1),
+        payload_type: 96,
+        clock_rate: if kind == MediaKind::Audio { 48_000 } else { 90_000 },
+        extensions: extensions(shape, AUDIO_LEVEL),
+        ..PublicationSpec::default()
+    };
+    OpenSession { publications: one(spec), ..session(slot, room) }
+}
 
-    fn extensions(&self, id: u8) -> List<ExtensionId, EXTENSIONS_MAX> {
-        let level = ExtensionId { extension: Extension::AudioLevel, id };
-        if self.shape.has_extension { one(level) } else { List::default() }
-    }
+/// The command that opens session `slot`, a subscriber of room number `room`, in rooms of this shape.
+pub fn subscriber(shape: Shape, slot: u32, room: u32) -> OpenSession {
+    let spec = SlotSpec {
+        kind: kind(shape),
+        ssrc: 0x2000_0000 + slot,
+        first_sequence: (slot % 0x7fff) as u16,
+        timestamp_offset: slot.wrapping_mul(0x9e37_79b9),
+        codecs: one(SlotCodec { codec: CodecId(1), payload_type: OUT, ..SlotCodec::default() }),
+        extensions: extensions(shape, AUDIO_LEVEL + 1),
+        ..SlotSpec::default()
+    };
+    OpenSession { slots: one(spec), ..session(slot, room) }
+}
+
+/// Payloads up to 400 bytes pass for sound.
+fn kind(shape: Shape) -> MediaKind {
+    if shape.payload <= 400 { MediaKind::Audio } else { MediaKind::Video }
+}
+
+fn extensions(shape: Shape, id: u8) -> List<ExtensionId, EXTENSIONS_MAX> {
+    let level = ExtensionId { extension: Extension::AudioLevel, id };
+    if shape.has_extension { one(level) } else { List::default() }
 }
 
 impl<C: Provider> Bed<MemoryPort, C> {

@@ -19,6 +19,7 @@ pub(super) const FAILURE_RATE: Rate =
     Rate::new(SESSION_FAILURES.0 as u64, SESSION_FAILURES.1 as u64);
 
 /// Decides for each packet whether its tag is worth checking.
+#[inline(never)]
 pub fn admit<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Work, rx: &Burst<B>) {
     for (i, datagram) in rx.iter().enumerate() {
         if work.verdict[i] != Verdict::Next {

@@ -11,6 +11,7 @@ use super::{Verdict, Work};
 use crate::{Buf, Burst};
 
 /// Sets the kind of each packet.
+#[inline(never)]
 pub fn classify<B: Buf>(work: &mut Work, rx: &Burst<B>) {
     for (i, datagram) in rx.iter().enumerate() {
         let bytes = datagram.buf.bytes();

@@ -25,6 +25,7 @@ const PLI_RATE: Rate = Rate::new(SESSION_PLIS.0 as u64, SESSION_PLIS.1 as u64);
 const PACKETS_MAX: usize = 32;
 
 /// Handles the RTCP packets of the burst.
+#[inline(never)]
 pub fn feedback<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,

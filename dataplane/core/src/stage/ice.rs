@@ -35,6 +35,7 @@ const PUNT_RATE: Rate = Rate::new(PUNTS.0 as u64, PUNTS.1 as u64);
 const ANSWER_MAX: usize = 256;
 
 /// Answers the checks of the burst and punts its DTLS.
+#[inline(never)]
 pub fn ice<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,

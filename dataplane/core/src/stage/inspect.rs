@@ -22,6 +22,7 @@ use crate::shard::Shard;
 use crate::{Buf, Burst, Io, Now};
 
 /// Checks the opened RTP packets.
+#[inline(never)]
 pub fn inspect<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     now: Now,

@@ -25,6 +25,7 @@ use crate::{Buf, Burst, Endpoint, Now};
 pub(super) const SOURCE_RATE: Rate = Rate::new(SOURCE_ATTEMPTS.0 as u64, SOURCE_ATTEMPTS.1 as u64);
 
 /// Finds session and publication of each packet.
+#[inline(never)]
 pub fn lookup<P: Provider, B: Buf>(shard: &mut Shard<P>, now: Now, work: &mut Work, rx: &Burst<B>) {
     for (i, datagram) in rx.iter().enumerate() {
         if work.verdict[i] != Verdict::Next {

@@ -104,7 +104,10 @@ pub fn on_nack<P: Provider, I: Io>(
                 shard.counters.rtx_missed += 1;
                 is_broken = true;
             }
-            Err(Unrepaired::Dropped(reason)) => shard.counters.egress_drops[reason as usize] += 1,
+            Err(Unrepaired::Dropped(reason)) => {
+                usdt::dropped(reason as u64, u64::from(session));
+                shard.counters.egress_drops[reason as usize] += 1;
+            }
         }
     }
     let publication = shard.slots[slot].publication;

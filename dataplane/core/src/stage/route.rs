@@ -12,6 +12,7 @@ use crate::shard::Shard;
 use crate::{Io, Now};
 
 /// Ends what nobody gets.
+#[inline(never)]
 pub fn route<P: Provider, I: Io>(shard: &mut Shard<P>, now: Now, io: &mut I, work: &mut Work) {
     for i in 0..work.len {
         if !work.is(i, Kind::Rtp) {
