@@ -135,7 +135,7 @@ security_events! {
         "The act is refused, and in the audit file.";
     AuditFailed "audit_failed" Integrity Critical "the-audit-file"
         "An act could not be written to the audit file."
-        "None: the act itself holds.";
+        "Acts are refused; media goes on.";
     AuditCut "audit_cut" Integrity Warning "the-audit-file"
         "The audit file ended in the middle of a line."
         "The line stays; the chain goes on from the last whole one.";
