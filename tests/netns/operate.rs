@@ -1,6 +1,7 @@
 //! Incidents and names in the clear at the real programs: who may, what is written down, what a restart of
 //! the control daemon keeps.
 
+use nix::sys::signal::Signal;
 use roomlane_tests::node::{APP, Node, NodeConfig};
 use roomlane_tests::sdes::Tokens;
 use serde_json::Value;
@@ -150,4 +151,40 @@ fn names_are_shown_to_those_who_may_see_them_and_that_is_written_down() {
     assert_eq!(code(&node, &["support-bundle", "--out", &out, "--reveal"]), 2);
     assert!(!node.dir.join("b.tar.zst").exists());
     assert!(!node.log().contains("canary-") && !node.log().contains(room), "the log masks");
+}
+
+#[test]
+fn alarms_that_the_node_raises_open_incidents_and_say_when_they_ended() {
+    let Some((_lab, node)) = up(&NodeConfig::port("udp")) else { return };
+    let of = |node: &Node, event: &str| -> Option<Value> {
+        incidents(node).into_iter().find(|row| row["event"] == event)
+    };
+    assert_eq!(of(&node, "worker_stalled"), None);
+    node.signal("roomlane-dataplane", Signal::SIGSTOP);
+    node_until_alone(&node, |node| of(node, "worker_stalled").is_some());
+    let stalled = of(&node, "worker_stalled").expect("a moment ago it was");
+    assert_eq!((&stalled["about"], &stalled["severity"]), (&"worker 0".into(), &"critical".into()));
+    node.signal("roomlane-dataplane", Signal::SIGCONT);
+    node.until("it is seen to beat again", |node| {
+        of(node, "worker_stalled").is_some_and(|row| row["ended_unix_ms"].is_u64())
+    });
+    let stalled = of(&node, "worker_stalled").expect("it stays");
+    assert_eq!((&stalled["state"], &stalled["count"]), (&"open".into(), &1.into()), "{stalled}");
+    let whole = std::fs::read_to_string(node.config_file()).expect("readable");
+    std::fs::write(node.config_file(), format!("{whole}\n[nonsense]\n")).expect("ours");
+    assert_eq!(code(&node, &["config", "reload"]), 3);
+    let failed = of(&node, "reload_failed").expect("it was refused");
+    assert!(failed["ended_unix_ms"].is_null(), "{failed}");
+    std::fs::write(node.config_file(), whole).expect("ours");
+    assert_eq!(code(&node, &["config", "reload"]), 0);
+    assert!(of(&node, "reload_failed").is_some_and(|row| row["ended_unix_ms"].is_u64()));
+}
+
+/// As [`Node::until`], without asking the data plane, which is stopped.
+fn node_until_alone(node: &Node, look: impl Fn(&Node) -> bool) {
+    let deadline = std::time::Instant::now() + crate::SOON;
+    while !look(node) {
+        assert!(std::time::Instant::now() < deadline, "{}", node.log());
+        std::thread::yield_now();
+    }
 }

@@ -155,20 +155,13 @@ impl Incidents {
 
     /// Something happened, `count` times.
     pub fn report(&self, event: SecurityEvent, subject: &str, count: u64, unix_ms: u64) {
-        let mut state = self.lock();
         if let Some(began) = ended_by(event) {
-            if let Some(incident) = state.unclosed(began.name(), subject)
-                && incident.ended_ms.is_none()
-            {
-                incident.ended_ms = Some(unix_ms);
-                let number = incident.number;
-                state.changed.insert(number);
-            }
-            return;
+            return self.end(began, subject, unix_ms);
         }
         if event.severity() < Severity::Warning {
             return;
         }
+        let mut state = self.lock();
         let same_kind = state.list.iter().filter(|it| it.event == event.name() && it.is_open());
         let is_full = same_kind.count() >= INCIDENT_SUBJECTS_MAX;
         let is_known = state.unclosed(event.name(), subject).is_some();
@@ -197,6 +190,18 @@ impl Incidents {
         };
         state.changed.insert(incident.number);
         state.put(incident);
+    }
+
+    /// What was reported is no longer so; somebody still has to look why it was.
+    pub fn end(&self, event: SecurityEvent, subject: &str, unix_ms: u64) {
+        let mut state = self.lock();
+        if let Some(incident) = state.unclosed(event.name(), subject)
+            && incident.ended_ms.is_none()
+        {
+            incident.ended_ms = Some(unix_ms);
+            let number = incident.number;
+            state.changed.insert(number);
+        }
     }
 
     /// Writes down what has changed. What could not be written is tried again the next time. Blocks.

@@ -178,6 +178,18 @@ pub const FLOOD_ENDS_AFTER: u32 = 5;
 pub const FORGED_PACKETS_PER_S: f64 = 50.0;
 /// Replayed packets per second that are a security event: above what networks duplicate.
 pub const REPLAYED_PACKETS_PER_S: f64 = 50.0;
+/// A worker without a heartbeat for longer stands still, in nanoseconds.
+pub const ALARM_HEARTBEAT_NS: u64 = 1_000_000_000;
+/// A smaller part of a worker's buffers that is free is too small.
+pub const ALARM_BUFFERS_FREE: f64 = 0.1;
+/// A larger part of the packets received that is dropped is too large.
+pub const ALARM_DROP_RATIO: f64 = 0.001;
+/// More of what a node can carry is too much.
+pub const ALARM_STRESS: f64 = 0.8;
+/// Seconds before its end at which a certificate should be replaced.
+pub const ALARM_CERTIFICATE_S: u64 = 14 * 24 * 3600;
+/// Looks in a row without a fault after which an alarm has ended.
+pub const ALARM_CALM_LOOKS: u32 = 5;
 /// A change of the wall clock that counts as one, in nanoseconds.
 pub const CLOCK_STEP_MIN_NS: i128 = 500_000_000;
 

@@ -78,6 +78,11 @@ impl Security {
         self.keep(Record { unix_ms, event, about: about.to_owned(), count });
     }
 
+    /// What was reported is no longer so.
+    pub fn ended(&self, event: SecurityEvent, about: &str) {
+        self.incidents.end(event, about, shm::clock::unix_ns() / 1_000_000);
+    }
+
     fn keep(&self, record: Record) {
         if record.event.severity() >= Severity::Warning
             && let Some(webhook) = self.webhook.get()
