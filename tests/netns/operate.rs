@@ -159,6 +159,9 @@ fn alarms_that_the_node_raises_open_incidents_and_say_when_they_ended() {
     let of = |node: &Node, event: &str| -> Option<Value> {
         incidents(node).into_iter().find(|row| row["event"] == event)
     };
+    node.until("control has seen its data plane", |node| {
+        node.log().contains("\"data_plane_back\"")
+    });
     assert_eq!(of(&node, "worker_stalled"), None);
     node.signal("roomlane-dataplane", Signal::SIGSTOP);
     node_until_alone(&node, |node| of(node, "worker_stalled").is_some());
