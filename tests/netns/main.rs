@@ -4,10 +4,13 @@
 //! What the host does not let us do is skipped loudly, with the host's own words.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod carry;
+mod disk;
 mod handshake;
 mod life;
 mod link;
+mod operate;
 mod shards;
 mod terminal;
 mod top;

@@ -20,6 +20,8 @@ use crate::sdes::Api;
 const NODE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where a node with HTTPS listens.
 const HTTPS_PORT: u16 = 8443;
+/// The folder of a node's own disk.
+const DISK: &str = "disk";
 /// The app of every node here.
 pub const APP: u32 = 1_400_000_001;
 
@@ -59,6 +61,8 @@ pub struct NodeConfig {
     pub https: bool,
     /// Whole sections behind the others.
     pub more: String,
+    /// Audit file and incidents lie on a disk of their own of this many KiB, which no other process sees.
+    pub disk_kib: Option<u32>,
 }
 
 impl NodeConfig {
@@ -68,7 +72,14 @@ impl NodeConfig {
             "udp" | "uring" => format!("type = \"{device}\"\n"),
             device => format!("type = \"dpdk\"\ndevice = \"{device}\"\n"),
         };
-        NodeConfig { port, workers: String::new(), user: None, https: false, more: String::new() }
+        NodeConfig {
+            port,
+            workers: String::new(),
+            user: None,
+            https: false,
+            more: String::new(),
+            disk_kib: None,
+        }
     }
 
     fn text(&self, dir: &Path) -> String {
@@ -133,7 +144,10 @@ impl Node {
         }
         write(&dir.join("node.toml"), &config.text(&dir), 0o644);
         let log = File::create(dir.join("log")).expect("a log");
-        let mut command = ns.command(programs.join("roomlane").as_os_str());
+        let mut command = match config.disk_kib {
+            None => ns.command(programs.join("roomlane").as_os_str()),
+            Some(kib) => on_a_disk(ns, &dir.join(DISK), kib, &programs.join("roomlane")),
+        };
         command.args(["up", "--config"]).arg(dir.join("node.toml")).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         let up = command.spawn().expect("ip is there, or no namespace would be");
@@ -172,6 +186,30 @@ impl Node {
     /// Where peers ask.
     pub fn api(&self) -> Api {
         Api::new(&self.dir.join("http.sock"), APP, &self.secret)
+    }
+
+    /// The disk of [`NodeConfig::disk_kib`], as the control daemon sees it.
+    pub fn disk(&self) -> PathBuf {
+        let pid = self.pid("roomlane-control").expect("control runs");
+        let inside = self.dir.join(DISK);
+        let inside = inside.strip_prefix("/").expect("temporary folders are absolute");
+        Path::new("/proc").join(pid.to_string()).join("root").join(inside)
+    }
+
+    /// `roomlane words`, for this node, as a user who belongs to no group of the node's.
+    pub fn roomlane_as_nobody(&self, words: &[&str]) -> Output {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+        command.arg(self.programs.join("roomlane"));
+        command.args(words).arg("--node").arg(self.dir.join("run")).current_dir("/tmp");
+        command.output().expect("setpriv is part of util-linux")
+    }
+
+    /// A `roomlane words` that goes on, for this node.
+    pub fn roomlane_going(&self, words: &[&str]) -> Child {
+        let mut command = Command::new(self.programs.join("roomlane"));
+        command.args(words).arg("--node").arg(self.dir.join("run"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
 
     /// `roomlane words`, for this node.
@@ -275,6 +313,17 @@ impl Drop for Node {
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A program in `ns` with a disk of its own at `dir`, where it keeps its records. The mount is seen by it and
+/// its children alone, since `ip netns exec` gives it a mount namespace.
+fn on_a_disk(ns: &NetNs, dir: &Path, kib: u32, program: &Path) -> Command {
+    std::fs::create_dir_all(dir).expect("the node's folder takes a folder");
+    let script = "mount -t tmpfs -o \"size=$1k,mode=0755\" small \"$2\" && shift 2 && exec \"$@\"";
+    let mut command = ns.command(std::ffi::OsStr::new("sh"));
+    command.args(["-c", script, "sh"]).arg(kib.to_string()).arg(dir).arg(program);
+    command.env("LOGS_DIRECTORY", dir).env("STATE_DIRECTORY", dir);
+    command
 }
 
 /// A certificate and key for this node alone.

@@ -1,6 +1,7 @@
 //! Simulation: shards, peers and the wire in one process, under one clock, from a seed.
 
 mod bundle;
+mod capture;
 mod crash;
 mod feedback;
 mod forward;

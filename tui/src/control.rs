@@ -63,6 +63,8 @@ pub struct Control {
     pub diff: Value,
     /// `trail` of everybody.
     pub notes: Value,
+    /// `incident.list`.
+    pub incidents: Value,
     /// `session.look`, with the session's id.
     pub session: Value,
     /// `trail` of that session.
@@ -234,6 +236,7 @@ pub fn look(line: &mut Line, wants: &Wants, known: Control) -> Control {
     }
     if wants.notes {
         fill(&mut control.notes, json!({"act": "trail", "subject": "*"}));
+        fill(&mut control.incidents, json!({"act": "incident.list"}));
     }
     if let Some(session) = &wants.session {
         if control.session["session"] != session.as_str() {

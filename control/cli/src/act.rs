@@ -121,7 +121,9 @@ fn exit_of(code: &str) -> Exit {
     match code {
         "not_found" => Exit::NotFound,
         "not_permitted" | "forbidden" | "unauthorized" => Exit::NotPermitted,
-        "draining" | "limit" | "conflict" | "busy" | "refused" | "unavailable" => Exit::Refused,
+        "draining" | "limit" | "conflict" | "busy" | "refused" | "unavailable" | "audit_failed" => {
+            Exit::Refused
+        }
         "config_invalid" => Exit::Config,
         "invalid" | "session_invalid" | "room_invalid" | "malformed" | "too_long"
         | "unknown_act" => Exit::Usage,

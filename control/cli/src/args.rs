@@ -91,8 +91,14 @@ pub enum Command {
     /// Trace the next packets of a room through the stages: headers and masked ids only.
     #[command(arg_required_else_help = true)]
     Trace(TraceArgs),
+    /// Write packet headers of a room or session to a file for Wireshark: never a payload, masked.
+    #[command(arg_required_else_help = true)]
+    Capture(crate::capture::CaptureArgs),
     /// Write what support needs into one file: masked, without secrets.
     SupportBundle(BundleArgs),
+    /// See and steer what somebody has to look after.
+    #[command(arg_required_else_help = true)]
+    Incident(crate::incident_cmd::IncidentArgs),
     /// Act on a room.
     #[command(arg_required_else_help = true)]
     Room(RoomArgs),
@@ -239,6 +245,9 @@ pub struct ShowArgs {
     /// Without the line of column names.
     #[arg(long)]
     pub no_header: bool,
+    /// Of rooms and sessions: names as they are; needs the right to act, and the audit file has it.
+    #[arg(long, conflicts_with = "watch")]
+    pub reveal: bool,
     /// Drop reasons without a drop, too.
     #[arg(long)]
     pub all: bool,
@@ -293,6 +302,9 @@ pub struct WhyArgs {
     /// Which kind of room: 123 and "123" are different rooms.
     #[arg(long, value_enum, default_value_t = RoomType::String)]
     pub room_type: RoomType,
+    /// Names as they are; needs the right to act, and the audit file has it.
+    #[arg(long)]
+    pub reveal: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -303,6 +315,9 @@ pub struct TrailArgs {
     /// A mask as consoles print it (al***e, 203.0.113.x), a session (s0-1-1) or an app (app:7). A name in
     /// the clear is masked first; whoever shares its mask is shown, too.
     pub subject: String,
+    /// Names of those who are there still; needs the right to act, and the audit file has it.
+    #[arg(long)]
+    pub reveal: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

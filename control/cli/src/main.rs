@@ -9,9 +9,12 @@ mod app_cmd;
 mod args;
 mod audit_cmd;
 mod bundle;
+mod capture;
 mod config_cmd;
 mod doctor;
 mod exit;
+mod incident_cmd;
+mod listing;
 mod node_cmd;
 mod pages;
 mod peer;
@@ -58,8 +61,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Why(args)) => why_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Trail(args)) => trail_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Trace(args)) => trace_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Capture(args)) => capture::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::SupportBundle(args)) => {
             bundle::run(&place, &args).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Incident(args)) => {
+            incident_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS)
         }
         Some(Command::Room(args)) => act::room(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Session(args)) => act::session(&place, &args).map(|()| ExitCode::SUCCESS),

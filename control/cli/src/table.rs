@@ -63,6 +63,16 @@ impl Table {
         (self.rows, self.objects) = both.into_iter().unzip();
     }
 
+    /// Changes the objects of rows, and with what comes of it a cell of each.
+    pub fn rewrite(&mut self, column: &str, mut change: impl FnMut(&mut Value) -> Option<String>) {
+        let at = self.columns.iter().position(|it| it.name == column);
+        for (row, object) in self.rows.iter_mut().zip(&mut self.objects) {
+            if let (Some(cell), Some(at)) = (change(object), at) {
+                row[at] = cell;
+            }
+        }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()

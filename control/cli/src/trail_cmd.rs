@@ -12,7 +12,7 @@ use crate::utc;
 
 /// Runs the subcommand.
 pub fn run(place: &Place, args: &TrailArgs) -> Result<(), Failure> {
-    let request = json!({"act": "trail", "subject": args.subject});
+    let request = json!({"act": "trail", "subject": args.subject, "reveal": args.reveal});
     let answer = ask(&place.run_dirs()?, &request)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -31,7 +31,7 @@ fn table(answer: &Value) -> Table {
     for note in answer["notes"].as_array().into_iter().flatten() {
         let text = |key: &str| match note[key].as_str() {
             None | Some("") => "-".to_owned(),
-            Some(text) => text.chars().filter(|c| !c.is_control()).collect(),
+            Some(text) => crate::listing::shown(text),
         };
         table.row(vec![
             utc::rfc3339(note["unix_ms"].as_u64().unwrap_or_default()),
@@ -59,7 +59,8 @@ mod tests {
         }]});
         let mut out = vec![];
         table(&answer).write(&mut out, false).unwrap();
-        let line = "1970-01-01T00:00:01.000Z  3  drop  s0-1-1  al***e  d***  -  auth_failed\n";
+        let line =
+            "1970-01-01T00:00:01.000Z  3  drop  s0-1-1  al***e  d***  -  auth\\u{1b}_failed\n";
         assert_eq!(String::from_utf8(out).unwrap(), line);
     }
 }

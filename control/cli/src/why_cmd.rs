@@ -1,5 +1,6 @@
 //! `roomlane why`: where media between two members of a room stops. The control daemon judges; here its
-//! answer becomes lines for people. Ids are typed in the clear and come back masked.
+//! answer becomes lines for people. Ids are typed in the clear and come back masked, unless `--reveal` is
+//! given and granted.
 
 use std::io::Write;
 
@@ -20,7 +21,7 @@ pub fn run(place: &Place, args: &WhyArgs) -> Result<(), Failure> {
     };
     let request = json!({
         "act": "why", "sdkappid": app, "room": args.room, "room_type": args.room_type.name(),
-        "from": args.from, "to": args.to,
+        "from": args.from, "to": args.to, "reveal": args.reveal,
     });
     let answer = ask(&place.run_dirs()?, &request)?;
     let mut out = std::io::stdout().lock();
@@ -41,9 +42,7 @@ pub fn first_app(place: &Place) -> Result<u32, Failure> {
 
 /// A glyph and a word for each step, so that neither colour nor glyph alone carries the meaning.
 fn text(answer: &Value) -> String {
-    let word = |value: &Value| -> String {
-        value.as_str().unwrap_or("-").chars().filter(|c| !c.is_control()).collect()
-    };
+    let word = |value: &Value| -> String { crate::listing::shown(value.as_str().unwrap_or("-")) };
     let mut text = format!(
         "{} to {} in room {} of app {}\n",
         word(&answer["from"]),
@@ -91,7 +90,7 @@ mod tests {
                           step("path", "not_reached", "")],
             }],
         });
-        let expected = "al***e to b[2Jb in room d*** of app 7\n\naudio\n\
+        let expected = "al***e to b\\u{1b}[2Jb in room d*** of app 7\n\naudio\n\
             \x20 + viewer     joined      ok           1 session\n\
             \x20 x viewer     slot        STOPS        1 of 1\n\
             \x20 . viewer     path        not reached\n\

@@ -40,6 +40,8 @@ use crate::signalling::address::MediaAddresses;
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// The audit file's name.
 const AUDIT_FILE: &str = "audit.jsonl";
+/// The name of the file of incidents.
+const INCIDENTS_FILE: &str = "incidents.jsonl";
 
 /// A running control process.
 pub struct Daemon {
@@ -196,6 +198,9 @@ impl Daemon {
         let health = Server::bind(&control.admin_listen, tls, health)
             .await
             .with_context(|| format!("control.admin_listen {}", control.admin_listen))?;
+        let incidents = incidents_path(&run_dir);
+        let kept = metrics.security.incidents.keep(&incidents);
+        kept.with_context(|| incidents.display().to_string())?;
         let audit = audit_path(&run_dir);
         let audit = Audit::open(&audit).with_context(|| audit.display().to_string())?;
         let audit = Arc::new(audit.reporting_to(Arc::clone(&metrics)));
@@ -242,12 +247,16 @@ impl Daemon {
     pub async fn reload(&self) {
         let (running, audit) = (Arc::clone(&self.running), Arc::clone(&self.audit));
         let reloaded = tokio::task::spawn_blocking(move || {
-            let code = running.reload().map_or_else(|refused| refused.code, |_| "ok");
             let own = shm::fdpass::Credentials {
                 pid: std::process::id(),
                 uid: rustix::process::geteuid().as_raw(),
                 gid: rustix::process::getegid().as_raw(),
             };
+            if let Err(error) = audit.prepare(own, "config.reload") {
+                tracing::error!(%error, "not reloaded: the audit file cannot be written");
+                return;
+            }
+            let code = running.reload().map_or_else(|refused| refused.code, |_| "ok");
             if let Err(error) = audit.record(own, "config.reload", "SIGHUP", code) {
                 tracing::error!(%error, "a reload could not be written to the audit file");
             }
@@ -264,9 +273,13 @@ impl Daemon {
             let _ = task.await;
         }
         let (link, handshakes) = (self.link, self.handshakes);
+        let incidents = Arc::clone(self.running.incidents());
         let both = move || {
             handshakes.stop();
             link.stop();
+            if let Err(error) = incidents.flush_all() {
+                tracing::error!(%error, "incidents cannot be written");
+            }
         };
         let _ = tokio::task::spawn_blocking(both).await;
     }
@@ -274,8 +287,18 @@ impl Daemon {
 
 /// Where the audit file lies: the service's log folder, its state folder, or beside the sockets.
 fn audit_path(run_dir: &Path) -> PathBuf {
-    let folder = ["LOGS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find_map(std::env::var_os);
-    folder.map_or_else(|| run_dir.to_owned(), PathBuf::from).join(AUDIT_FILE)
+    folder(["LOGS_DIRECTORY", "STATE_DIRECTORY"], run_dir).join(AUDIT_FILE)
+}
+
+/// Where incidents lie: the service's state folder, its log folder, or beside the sockets.
+fn incidents_path(run_dir: &Path) -> PathBuf {
+    folder(["STATE_DIRECTORY", "LOGS_DIRECTORY"], run_dir).join(INCIDENTS_FILE)
+}
+
+/// The first of these that the service manager has set.
+fn folder(variables: [&str; 2], run_dir: &Path) -> PathBuf {
+    let folder = variables.into_iter().find_map(std::env::var_os);
+    folder.map_or_else(|| run_dir.to_owned(), PathBuf::from)
 }
 
 /// Ends what is left when the deadline of draining has passed.
@@ -294,16 +317,27 @@ async fn end_overdue(running: Arc<Running>, mut stop: watch::Receiver<bool>) {
 /// Looks at the counters and forgets idle sources.
 async fn housekeeping(api: Arc<Api>, rounds: Arc<AtomicU64>, mut stop: watch::Receiver<bool>) {
     let mut swept = std::time::Instant::now();
+    let unwritten = Arc::new(LogLimit::default());
     while !*stop.borrow() {
         tokio::select! {
             () = tokio::time::sleep(LOAD_INTERVAL) => {}
             _ = stop.changed() => break,
         }
-        let shared = Arc::clone(&api);
-        let looked = tokio::task::spawn_blocking(move || shared.metrics.look(&shared.hub)).await;
+        let (shared, unwritten) = (Arc::clone(&api), Arc::clone(&unwritten));
+        let look = move || {
+            let loads = shared.metrics.look(&shared.hub);
+            if let Err(error) = shared.metrics.security.incidents.flush()
+                && let Some(suppressed) = unwritten.allow()
+            {
+                tracing::error!(%error, suppressed, "incidents cannot be written; they are kept in memory");
+            }
+            loads
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
         for (shard, pps) in looked.unwrap_or_default() {
             api.hub.set_load(shard, pps);
         }
+        api.hub.sweep_captures();
         let unix_s = shm::clock::unix_ns() / 1_000_000_000;
         api.metrics.certificate("dtls", api.identities.current(unix_s).expires_unix_s());
         if swept.elapsed() >= SOURCE_SWEEP {

@@ -16,7 +16,9 @@
 //! | [`running`] | the configuration that runs, reload, acts on apps, draining |
 //! | [`export`] | metrics, and a look at the counters each second |
 //! | [`security`] | events that guards of a node are told |
+//! | [`incidents`] | what of them somebody has to look after |
 //! | [`notify`] | the webhook that they are posted to |
+//! | [`chain`] | files whose lines are chained by hashes |
 //! | [`admin`] | the admin socket: JSON lines, peer credentials, audit |
 //!
 //! Start reading at [`daemon::Daemon::start`].
@@ -24,11 +26,13 @@
 
 pub mod admin;
 pub mod api;
+pub mod chain;
 pub mod daemon;
 pub mod demo;
 pub mod directory;
 pub mod export;
 pub mod handshakes;
+pub mod incidents;
 pub mod limits;
 pub mod link;
 pub mod logs;

@@ -31,6 +31,14 @@ pub const LOOKS_AT_ONCE: usize = 16;
 pub const STREAMS_ANSWER_MAX: usize = 1500;
 /// Records of one packet trace: its packets and their copies.
 pub const TRACE_RECORDS_MAX: usize = 20_000;
+/// Names in the clear of one answer.
+pub const REVEALED_MAX: usize = 2000;
+/// How long an answer waits for a captured packet.
+pub const CAPTURE_WAIT: Duration = Duration::from_millis(500);
+/// A capture that nobody reads for so long is ended and forgotten.
+pub const CAPTURE_READER_GONE: Duration = Duration::from_secs(10);
+/// Captured headers of one answer.
+pub const CAPTURE_RECORDS_PER_ANSWER: usize = 1000;
 /// Notes of what happened to whom; the oldest is forgotten.
 pub const TRAIL_MAX: usize = 4096;
 /// Notes of one answer: the last ones.
@@ -147,6 +155,19 @@ pub const LOCATION_BYTES_MAX: usize = 2048;
 
 /// Security events that are kept for consoles.
 pub const SECURITY_RECORDS_MAX: usize = 1024;
+/// Incidents that are kept; of more the oldest closed ones are forgotten.
+pub const INCIDENTS_MAX: usize = 512;
+/// Subjects of one kind that have incidents of their own at a time; further ones share one.
+pub const INCIDENT_SUBJECTS_MAX: usize = 64;
+/// How often the counts of incidents are written; a crash forgets so much of them.
+pub const INCIDENT_COUNTS_INTERVAL: Duration = Duration::from_secs(10);
+/// Notes of one incident.
+pub const INCIDENT_REMARKS_MAX: usize = 50;
+/// Longest note, in characters.
+pub const INCIDENT_REMARK_CHARS_MAX: usize = 500;
+/// The file of incidents is written anew, with what is kept, once it is longer than this, in bytes, and
+/// twice as long as when that was done last.
+pub const INCIDENT_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Unwanted packets of one class per second that make a flood.
 pub const FLOOD_PACKETS_PER_S: f64 = 1000.0;
 /// Requests refused for their rate per second that make a flood.
@@ -157,6 +178,18 @@ pub const FLOOD_ENDS_AFTER: u32 = 5;
 pub const FORGED_PACKETS_PER_S: f64 = 50.0;
 /// Replayed packets per second that are a security event: above what networks duplicate.
 pub const REPLAYED_PACKETS_PER_S: f64 = 50.0;
+/// A worker without a heartbeat for longer stands still, in nanoseconds.
+pub const ALARM_HEARTBEAT_NS: u64 = 1_000_000_000;
+/// A smaller part of a worker's buffers that is free is too small.
+pub const ALARM_BUFFERS_FREE: f64 = 0.1;
+/// A larger part of the packets received that is dropped is too large.
+pub const ALARM_DROP_RATIO: f64 = 0.001;
+/// More of what a node can carry is too much.
+pub const ALARM_STRESS: f64 = 0.8;
+/// Seconds before its end at which a certificate should be replaced.
+pub const ALARM_CERTIFICATE_S: u64 = 14 * 24 * 3600;
+/// Looks in a row without a fault after which an alarm has ended.
+pub const ALARM_CALM_LOOKS: u32 = 5;
 /// A change of the wall clock that counts as one, in nanoseconds.
 pub const CLOCK_STEP_MIN_NS: i128 = 500_000_000;
 

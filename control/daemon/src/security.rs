@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use proto::SecurityEvent;
 use proto::security::Severity;
 use tokio::sync::mpsc;
 
+use crate::incidents::Incidents;
 use crate::limits::SECURITY_RECORDS_MAX;
 use crate::logs::LogLimit;
 
@@ -31,6 +32,8 @@ pub struct Security {
     /// Of each event its own: one kind cannot hide another.
     limits: [LogLimit; SecurityEvent::COUNT],
     recent: Mutex<VecDeque<Record>>,
+    /// What of it somebody has to look after.
+    pub incidents: Arc<Incidents>,
     webhook: OnceLock<mpsc::Sender<Record>>,
     /// What became of records for the webhook: sent, failed, no place on their way.
     sent: [AtomicU64; SENT.len()],
@@ -45,6 +48,7 @@ impl Default for Security {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             limits: std::array::from_fn(|_| LogLimit::default()),
             recent: Mutex::new(VecDeque::new()),
+            incidents: Arc::default(),
             webhook: OnceLock::new(),
             sent: Default::default(),
         }
@@ -55,6 +59,8 @@ impl Security {
     /// Something happened, `count` times. `about` must be masked already.
     pub fn report(&self, event: SecurityEvent, about: &str, count: u64) {
         self.counts[event as usize].fetch_add(count, Ordering::Relaxed);
+        let unix_ms = shm::clock::unix_ns() / 1_000_000;
+        self.incidents.report(event, about, count, unix_ms);
         let Some(suppressed) = self.limits[event as usize].allow() else { return };
         let (name, category) = (event.name(), event.category().name());
         let (severity, action) = (event.severity().name(), event.action());
@@ -69,8 +75,12 @@ impl Security {
             Severity::Warning => line!(warn),
             Severity::Critical => line!(error),
         }
-        let unix_ms = shm::clock::unix_ns() / 1_000_000;
         self.keep(Record { unix_ms, event, about: about.to_owned(), count });
+    }
+
+    /// What was reported is no longer so.
+    pub fn ended(&self, event: SecurityEvent, about: &str) {
+        self.incidents.end(event, about, shm::clock::unix_ns() / 1_000_000);
     }
 
     fn keep(&self, record: Record) {

@@ -5,8 +5,8 @@ use bincode::{Decode, Encode};
 
 use crate::ufrag::UfragKey;
 use crate::{
-    CodecId, Endpoint, GrantWord, List, Look, MediaKind, MemberNo, Path, PublicationNo, RoomNo,
-    SdkAppId, SessionId, ShardId, TraceOrder, Traced,
+    CaptureOrder, Captured, CodecId, Endpoint, GrantWord, List, Look, MediaKind, MemberNo, Path,
+    PublicationNo, RoomNo, SdkAppId, SessionId, ShardId, TraceOrder, Traced,
 };
 
 /// Longest masked label, in bytes.
@@ -404,6 +404,8 @@ pub enum Command {
     },
     /// Tell the next packets of a room.
     Trace(TraceOrder),
+    /// Tell the headers of packets.
+    Capture(CaptureOrder),
     /// Refuse new sessions, keep the others.
     Drain {
         /// On or off.
@@ -561,6 +563,8 @@ pub enum Event {
     },
     /// One record of a trace.
     Traced(Traced),
+    /// One record of a capture.
+    Captured(Captured),
     /// The answer to `Resync` is complete.
     ResyncDone {
         /// Sessions told.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+pub mod capture;
 pub mod codec;
 pub mod command;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod trace;
 pub mod ufrag;
 
 pub use addr::{Endpoint, Path};
+pub use capture::{CaptureOrder, Captured};
 pub use command::{
     CloseReason, Command, Event, Extension, ExtensionId, Feedback, IceCredentials, KeyMaterial,
     Label, OpenSession, PublicationSpec, Quota, Refusal, RtxSpec, SlotCodec, SlotSpec, SlotState,

@@ -4,7 +4,7 @@ use crate::counters::{ShardCounters, WorkerCounters};
 use crate::snapshot::{RoomRow, SessionRow};
 
 /// Version of everything below; a reader refuses another one.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Bytes of a shard's command ring, and of its event ring.
 pub const RING_BYTES: usize = 1 << 20;

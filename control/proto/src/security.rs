@@ -135,7 +135,7 @@ security_events! {
         "The act is refused, and in the audit file.";
     AuditFailed "audit_failed" Integrity Critical "the-audit-file"
         "An act could not be written to the audit file."
-        "None: the act itself holds.";
+        "Acts are refused; media goes on.";
     AuditCut "audit_cut" Integrity Warning "the-audit-file"
         "The audit file ended in the middle of a line."
         "The line stays; the chain goes on from the last whole one.";
@@ -148,6 +148,24 @@ security_events! {
     DataPlaneBack "data_plane_back" Availability Notice "dataplanedown"
         "A data plane is here."
         "Sessions are opened there again.";
+    WorkerStalled "worker_stalled" Availability Critical "workerstalled"
+        "A worker's heart has stopped."
+        "None: its rooms wait; the supervisor's watchdog, where there is one, starts the data plane again.";
+    BuffersLow "buffers_low" Availability Warning "mbuflow"
+        "A worker has few packet buffers left."
+        "None; without any, packets are dropped as no_mbuf.";
+    DropsHigh "drops_high" Availability Warning "dropratiohigh"
+        "More than one of a thousand packets is dropped."
+        "None.";
+    StressHigh "stress_high" Availability Warning "stresshigh"
+        "The node is near what it can carry."
+        "None; joins go where least is.";
+    ReloadFailed "reload_failed" Integrity Warning "configreloadfailed"
+        "A new configuration was refused."
+        "The old one stays in force.";
+    CertificateExpires "certificate_expires" Availability Warning "certexpiressoon"
+        "A certificate ends within fourteen days."
+        "None.";
     ClockStepped "clock_stepped" Integrity Warning "clockskew"
         "The wall clock was set."
         "Deadlines of open sessions do not move; new tokens are checked against the new time.";

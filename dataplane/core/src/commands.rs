@@ -85,6 +85,7 @@ impl<P: Provider> Shard<P> {
                 Ok(())
             }
             Command::Trace(order) => self.set_trace(*order),
+            Command::Capture(order) => self.set_capture(now, *order),
             Command::Drain { draining } => {
                 self.draining = *draining;
                 Ok(())

@@ -8,6 +8,7 @@
 mod budget;
 pub mod buf;
 pub mod burst;
+mod capture;
 mod commands;
 mod events;
 mod fanout;

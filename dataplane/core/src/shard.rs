@@ -176,7 +176,7 @@ impl<P: Provider> Shard<P> {
         let mut work = Work::new(rx.len());
         self.bursts += 1;
         if self.trace.is_on() {
-            self.trace_heads(rx);
+            self.trace_heads(now, rx);
         }
         stage::run(self, io, &mut work, 0, |_, _, work| stage::classify(work, rx));
         stage::run(self, io, &mut work, 1, |shard, _, work| stage::lookup(shard, now, work, rx));
@@ -198,6 +198,9 @@ impl<P: Provider> Shard<P> {
     /// Serves this shard's subscribers of a stream that another shard opened.
     pub fn relay_in<I: Io>(&mut self, now: Now, io: &mut I, packet: &crate::RelayPacket<'_>) {
         self.counters.relay_rx += 1;
+        if self.trace.is_on() {
+            self.trace.captures.set_now(now);
+        }
         stage::seal_relayed(self, now, io, packet);
     }
 

@@ -16,6 +16,9 @@ impl<P: Provider> Shard<P> {
     /// Does what is due; call it at `next_tick` or later.
     pub fn tick<I: Io>(&mut self, now: Now, io: &mut I) {
         self.next_tick = now.mono + TICK;
+        if self.trace.is_on() {
+            self.trace.captures.set_now(now);
+        }
         flush_pending_pli(self, now, io);
         self.send_feedback(now, io);
         self.history.wipe(HISTORY_WIPES);

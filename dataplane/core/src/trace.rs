@@ -1,5 +1,6 @@
-//! Tells the next packets of one room, with what each stage decided. While no trace is on this costs one
-//! comparison per stage and burst, and one per packet and copy that is sealed.
+//! Tells the next packets of one room, with what each stage decided. While no trace is on, and no
+//! [capture](crate::capture), this costs one comparison per stage and burst, and one per packet and copy
+//! that is sealed.
 //!
 //! Records are events: they wait in the queue that all events wait in, and are left out when that is half
 //! full, so that a trace loses nothing but itself.
@@ -9,15 +10,20 @@ use proto::{DropReason, Ended, Event, Refusal, RoomNo, TraceOrder, Traced};
 use srtp::Provider;
 use wire::demux::Kind;
 
+use crate::capture::Captures;
 use crate::limits::EVENTS_MAX;
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::stage::{Verdict, Work};
-use crate::{BURST_MAX, Buf, Burst};
+use crate::{BURST_MAX, Buf, Burst, Now};
 
 /// A trace that is on, or off.
 #[derive(Debug)]
 pub struct Trace {
+    /// Packets are looked at, by the trace or by a capture.
+    is_on: bool,
+    /// Headers that are told on their own.
+    pub(crate) captures: Captures,
     room: RoomNo,
     /// Packets to be told still; zero is off.
     left: u16,
@@ -40,6 +46,8 @@ const _: () = assert!(BURST_MAX <= 32);
 impl Default for Trace {
     fn default() -> Self {
         Trace {
+            is_on: false,
+            captures: Captures::default(),
             room: RoomNo(0),
             left: 0,
             drops_only: false,
@@ -56,9 +64,14 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// Whether packets are told.
+    /// Whether packets are told, by the trace or by a capture.
     pub fn is_on(&self) -> bool {
-        self.left > 0
+        self.is_on
+    }
+
+    /// Writes down what [`Trace::is_on`] says, after a change.
+    pub(crate) fn settle(&mut self) {
+        self.is_on = self.left > 0 || self.captures.is_on();
     }
 
     /// Whether copies are told now.
@@ -88,12 +101,18 @@ impl<P: Provider> Shard<P> {
             return Err(Refusal::Invalid);
         }
         let TraceOrder { room, count, drops_only } = order;
-        self.trace = Trace { room, left: count, drops_only, ..Trace::default() };
+        let captures = std::mem::take(&mut self.trace.captures);
+        self.trace = Trace { room, left: count, drops_only, captures, ..Trace::default() };
+        self.trace.settle();
         Ok(())
     }
 
     /// Keeps the headers of a burst: its buffers are gone when its packets are told.
-    pub(crate) fn trace_heads<B: Buf>(&mut self, rx: &Burst<B>) {
+    pub(crate) fn trace_heads<B: Buf>(&mut self, now: Now, rx: &Burst<B>) {
+        self.trace.captures.set_now(now);
+        if self.trace.captures.is_on() {
+            self.trace.captures.keep(rx);
+        }
         (self.trace.cut, self.trace.told) = (0, 0);
         for (i, datagram) in rx.iter().enumerate() {
             let bytes = datagram.buf.bytes();
@@ -130,10 +149,20 @@ impl<P: Provider> Shard<P> {
 
     /// Tells the packets of a burst that is over.
     pub(crate) fn trace_burst(&mut self, work: &Work) {
+        if self.trace.left > 0 {
+            self.trace_packets(work);
+        }
+        if self.trace.captures.is_on() {
+            self.capture_burst(work);
+        }
+        self.trace.settle();
+    }
+
+    fn trace_packets(&mut self, work: &Work) {
         let first = self.trace.number;
         for i in 0..work.len {
             let is_told = self.trace.told >> i & 1 == 1;
-            if !self.trace.is_on() || !(is_told || self.is_traced(work, i)) {
+            if self.trace.left == 0 || !(is_told || self.is_traced(work, i)) {
                 continue;
             }
             let is_cut = self.trace.cut >> i & 1 == 1;
@@ -150,7 +179,7 @@ impl<P: Provider> Shard<P> {
             self.trace.left -= 1;
         }
         self.trace.number = first + work.len as u32;
-        if !self.trace.is_on() {
+        if self.trace.left == 0 {
             let skipped = self.trace.skipped;
             self.emit(Event::Traced(Traced::Over { skipped }));
         }
@@ -176,7 +205,9 @@ impl<P: Provider> Shard<P> {
 
     fn is_traced(&self, work: &Work, i: usize) -> bool {
         let session = work.session[i];
-        session != NONE && self.rooms[self.sessions[session as usize].room].no == self.trace.room
+        self.trace.left > 0
+            && session != NONE
+            && self.rooms[self.sessions[session as usize].room].no == self.trace.room
     }
 
     fn has_room_for_trace(&self) -> bool {

@@ -61,6 +61,9 @@ impl<P: Provider> Shard<P> {
         };
         out.copy_from_slice(datagram);
         self.counters.injected += 1;
+        if self.trace.is_on() {
+            self.capture_sent(index, path, buf.bytes());
+        }
         io.send(Datagram { path, dscp: dscp(MediaKind::Audio), buf });
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What ends soon, then what happened, newest first: what this program saw change, and what control
+//! What ends soon and what somebody has to look after, then what happened, newest first: what this program saw change, and what control
 //! remembers of joins, refusals, ends and acts, each with who did it.
 
 use proto::GrantWord;
@@ -37,6 +37,9 @@ pub fn grid(app: &App) -> Grid {
     dated.reverse();
     dated.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let mut rows = if shown == 0 { ending(app) } else { vec![] };
+    if matches!(shown, 0 | 2) {
+        rows.extend(incidents(app));
+    }
     rows.extend(dated.into_iter().map(|(_, row)| row));
     let order = super::Table::Events.orders()[shown];
     let title = format!("Events: {order}{}", super::control_words(app));
@@ -66,6 +69,24 @@ fn noted(note: &Value, is_strict: bool, has_apps: bool) -> (u64, Row) {
         what += &format!(": {}", about.join(" "));
     }
     (at, Row::toned(vec![clock(at), kind, what], tone))
+}
+
+/// Incidents that nobody has closed, each with a glyph and the word for how far somebody has come.
+fn incidents(app: &App) -> impl Iterator<Item = Row> + '_ {
+    let all = app.control.incidents["incidents"].as_array().into_iter().flatten();
+    all.filter(|incident| incident["state"] != "closed").map(|incident| {
+        let of = |key: &str| super::text(&incident[key]);
+        let is_open = incident["state"] == "open";
+        let glyph = if is_open { "!" } else { "~" };
+        let mut what = format!("{glyph} {} {} x{}", of("state"), of("event"), of("count"));
+        if !app.strict && incident["about"].as_str().is_some_and(|about| !about.is_empty()) {
+            what += &format!(": {}", of("about"));
+        }
+        what += &format!(" (incident show {})", of("incident"));
+        let at = clock(incident["last_unix_ms"].as_u64().unwrap_or_default());
+        let tone = if is_open { Tone::Bad } else { Tone::Plain };
+        Row::toned(vec![at, "incident".to_owned(), what], tone)
+    })
 }
 
 /// What will end by itself.

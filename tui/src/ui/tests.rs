@@ -198,6 +198,30 @@ fn the_twelve_questions_are_answered_within_three_keys() {
 }
 
 #[test]
+fn incidents_that_are_not_closed_stand_among_the_events_with_glyph_and_word() {
+    let mut app = watching();
+    let mut told = control();
+    let incident = |number: u64, state: &str| {
+        json!({"incident": number, "state": state, "event": "media_forged", "count": 130,
+               "about": "auth_failed", "last_unix_ms": 3_600_000})
+    };
+    told.incidents =
+        json!({"incidents": [incident(4, "open"), incident(3, "acked"), incident(2, "closed")]});
+    app.update(Msg::Control(Box::new(told)));
+    press(&mut app, "7");
+    let shown = text(&app, 100, 24);
+    let line = "01:00:00 incident ! open media_forged x130: auth_failed (incident show 4)";
+    assert!(shown.contains(line), "{shown}");
+    assert!(shown.contains("~ acked media_forged"), "{shown}");
+    assert!(!shown.contains("incident show 2"), "{shown}");
+    press(&mut app, "p");
+    assert!(
+        !text(&app, 100, 24).contains("auth_failed"),
+        "stricter masking leaves the subject out"
+    );
+}
+
+#[test]
 fn names_from_elsewhere_change_nothing_on_the_screen() {
     let evil = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2066}\u{200b}\r\n\t";
     let mut app = watching();
@@ -216,6 +240,7 @@ fn names_from_elsewhere_change_nothing_on_the_screen() {
     told.diff = json!({"keys": [{"key": evil, "was": evil, "now": evil, "state": evil}]});
     let stream = json!({"kind": evil, "state": evil, "codec": evil, "direction": evil});
     told.session = json!({"session": "s0-2-1", "transport": {}, "streams": [stream]});
+    told.incidents = json!({"incidents": [{"state": evil, "event": evil, "about": evil}]});
     told.session_notes = told.notes.clone();
     app.update(Msg::Control(Box::new(told)));
     for keys in ["1", "2", "3", "3\n", "3\n\n", "3\n\n\n", "4", "5", "6", "7", "8", "9"] {

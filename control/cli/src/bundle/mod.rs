@@ -29,7 +29,7 @@ const LOG_BYTES_MAX: u64 = 4 << 20;
 const JOURNAL_LINES: &str = "20000";
 
 /// Name in the bundle, and the command that prints it.
-const PARTS: [(&str, &[&str]); 13] = [
+const PARTS: [(&str, &[&str]); 14] = [
     ("config.json", &["config", "show", "--json"]),
     ("doctor.json", &["doctor", "--json"]),
     ("node.json", &["show", "node", "--json"]),
@@ -40,6 +40,7 @@ const PARTS: [(&str, &[&str]); 13] = [
     ("drops.json", &["show", "drops", "--json", "--all"]),
     ("runtime.json", &["show", "runtime", "--json"]),
     ("events.json", &["trail", "*", "--json"]),
+    ("incidents.json", &["incident", "list", "--all", "--json"]),
     ("trace.json", &["trace", "show", "--json"]),
     ("version.txt", &["--version"]),
     ("help.txt", &["--help"]),

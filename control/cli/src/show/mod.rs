@@ -6,9 +6,10 @@ mod drops;
 mod lately;
 mod node;
 mod port;
+mod reveal;
 mod room;
 mod runtime;
-mod select;
+pub mod select;
 mod session;
 mod stream;
 mod version;
@@ -49,7 +50,10 @@ struct Shown {
 /// Runs the subcommand.
 pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
     let select = Select::new(&args.filter, args.sort.as_deref())?;
+    reveal::check(args)?;
     let dirs = place.run_dirs()?;
+    // First: who may not see names is told so, and written down, whatever else they may see.
+    let names = reveal::names(&dirs, args)?;
     let stats = match args.noun {
         Noun::Version => Stats::find(&dirs).ok(),
         _ => Some(Stats::find(&dirs)?),
@@ -62,6 +66,9 @@ pub fn run(place: &Place, args: &ShowArgs) -> Result<(), Failure> {
             Some(scene) if !asks_control(args.noun) => show(scene, args)?,
             _ => asked(&dirs, args)?,
         };
+        if let Some(names) = &names {
+            reveal::apply(&mut shown, args.noun, names);
+        }
         select.tables(&mut shown.tables)?;
         select.json(&mut shown.json);
         let mut out = std::io::stdout().lock();

@@ -75,6 +75,7 @@ fn args(noun: Noun, id: Option<&str>) -> ShowArgs {
         filter: vec![],
         sort: None,
         watch: false,
+        reveal: false,
         no_header: false,
         all: false,
         interval: Some(Duration::from_millis(20)),

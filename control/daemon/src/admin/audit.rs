@@ -1,34 +1,21 @@
-//! The audit file: one JSON line per act, each with a hash over itself and the line before, so that a
-//! line that was changed or taken out of the middle shows.
+//! The audit file: one JSON line per act, in a [chain](crate::chain).
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::SecurityEvent;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use shm::fdpass::Credentials;
 
+use crate::chain::Chain;
 use crate::export::Metrics;
-
-/// How far back the last line is looked for, in bytes.
-const TAIL_BYTES: u64 = 8192;
 
 /// An append-only file of acts.
 pub struct Audit {
     chain: Mutex<Chain>,
     /// Who is told of acts.
     metrics: Option<Arc<Metrics>>,
-    /// The file ended in the middle of a line.
-    was_cut: bool,
-}
-
-struct Chain {
-    file: File,
-    last: String,
 }
 
 impl Audit {
@@ -37,32 +24,32 @@ impl Audit {
     /// # Errors
     /// The host's.
     pub fn open(path: &Path) -> io::Result<Audit> {
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES)))?;
-        let mut tail = Vec::new();
-        (&mut file).take(TAIL_BYTES).read_to_end(&mut tail)?;
-        let was_cut = !tail.is_empty() && tail.last() != Some(&b'\n');
-        if was_cut {
-            // A line that was cut off by a crash stays visible as such.
-            file.write_all(b"\n")?;
-        }
-        let last = tail
-            .split(|byte| *byte == b'\n')
-            .rev()
-            .find_map(|line| serde_json::from_slice::<Value>(line).ok())
-            .and_then(|line| line["hash"].as_str().map(str::to_owned))
-            .unwrap_or_default();
-        Ok(Audit { chain: Mutex::new(Chain { file, last }), metrics: None, was_cut })
+        Ok(Audit { chain: Mutex::new(Chain::open(path)?), metrics: None })
+    }
+
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Acts are security events, too.
     pub fn reporting_to(self, metrics: Arc<Metrics>) -> Audit {
-        if self.was_cut {
+        if self.chain().was_cut() {
             metrics.security.report(SecurityEvent::AuditCut, "", 1);
         }
         Audit { metrics: Some(metrics), ..self }
+    }
+
+    /// Sees to it that the next act can be written down, before anything is done. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn prepare(&self, who: Credentials, act: &str) -> io::Result<()> {
+        let prepared = self.chain().reserve();
+        if let (Err(_), Some(metrics)) = (&prepared, &self.metrics) {
+            let about = format!("{act} by uid {}: refused", who.uid);
+            metrics.security.report(SecurityEvent::AuditFailed, &about, 1);
+        }
+        prepared
     }
 
     /// Appends one act and waits until it is on the disk. Blocks.
@@ -90,8 +77,8 @@ impl Audit {
     }
 
     fn append(&self, who: Credentials, act: &str, target: &str, result: &str) -> io::Result<()> {
-        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = json!({
+        let mut chain = self.chain();
+        let written = chain.append(json!({
             "unix_ms": shm::clock::unix_ns() / 1_000_000,
             "uid": who.uid,
             "gid": who.gid,
@@ -99,31 +86,21 @@ impl Audit {
             "act": act,
             "target": target,
             "result": result,
-            "prev": chain.last,
-        });
-        let hash = hash_of(&line);
-        line["hash"] = hash.as_str().into();
-        let mut text = line.to_string();
-        text.push('\n');
-        chain.file.write_all(text.as_bytes())?;
-        chain.last = hash;
+        }));
         tracing::info!(target: "audit", uid = who.uid, pid = who.pid, act, about = target, result);
-        chain.file.sync_data()
+        written.and_then(|()| chain.sync())
     }
-}
-
-/// SHA-256 over a line without its own hash, in hexadecimal.
-pub fn hash_of(line: &Value) -> String {
-    let mut line = line.clone();
-    if let Some(members) = line.as_object_mut() {
-        members.remove("hash");
-    }
-    Sha256::digest(line.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::chain::hash_of;
 
     fn lines(path: &Path) -> Vec<Value> {
         let text = std::fs::read_to_string(path).unwrap();

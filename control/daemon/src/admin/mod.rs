@@ -5,11 +5,14 @@
 //! not, is one line of the audit file.
 
 pub mod audit;
+mod capture;
+mod incident;
 mod look;
 mod node;
 mod peer;
+mod request;
+mod reveal;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +20,7 @@ use proto::trace::TRACE_PACKETS_MAX;
 use proto::{RoomNo, SdkAppId, SessionId};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shm::fdpass::Credentials;
 use token::{RoomId, UserId};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -30,8 +34,8 @@ use crate::running::{Refused, Running};
 use crate::trail::{About, Kind, Subject};
 use crate::{mask, why};
 use audit::Audit;
-use node::NodeAct;
 use peer::{Peer, Right};
+use request::{Facts, Request};
 
 /// One request line.
 #[derive(Debug, Deserialize)]
@@ -47,9 +51,15 @@ enum Act {
         room_type: RoomType,
         from: String,
         to: String,
+        #[serde(default)]
+        reveal: bool,
     },
     #[serde(rename = "trail")]
-    Trail { subject: String },
+    Trail {
+        subject: String,
+        #[serde(default)]
+        reveal: bool,
+    },
     #[serde(rename = "trace.start")]
     StartTrace {
         sdkappid: u32,
@@ -85,11 +95,14 @@ enum Act {
     },
 }
 
+/// How a request names a room.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum RoomType {
+pub enum RoomType {
+    /// By a text.
     #[default]
     String,
+    /// By a number of the app's.
     Number,
     /// The room's own number, as the stats region has it: consoles know no names.
     Internal,
@@ -113,11 +126,17 @@ impl Act {
 
     fn right(&self) -> Right {
         match self {
+            _ if self.reveals() => Right::Act,
             Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
             Act::ShowTrace {} | Act::Look { .. } | Act::Streams { .. } => Right::Read,
             Act::StartTrace { .. } | Act::StopTrace {} => Right::Act,
             Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
         }
+    }
+
+    /// Whether the answer has names in the clear.
+    fn reveals(&self) -> bool {
+        matches!(self, Act::Why { reveal: true, .. } | Act::Trail { reveal: true, .. })
     }
 
     /// The same for trails.
@@ -138,9 +157,12 @@ impl Act {
     /// What it is about, masked, for the audit.
     fn target(&self) -> String {
         match self {
+            Act::Why { sdkappid, room, from, to, .. } => {
+                let [room, from, to] = [room, from, to].map(|name| mask::identity(name));
+                format!("{sdkappid}/{room} {from} {to}")
+            }
+            Act::Trail { subject, .. } => Subject::read(subject).to_string(),
             Act::Status {}
-            | Act::Why { .. }
-            | Act::Trail { .. }
             | Act::StopTrace {}
             | Act::Look { .. }
             | Act::Streams { .. }
@@ -269,28 +291,6 @@ fn answer_of(act: &str, result: Result<Value, Refused>) -> Value {
     }
 }
 
-/// Which act a line is about.
-#[derive(Deserialize)]
-struct Named<'a> {
-    act: Cow<'a, str>,
-}
-
-/// An act on what is in the node, or on the node as a whole.
-enum Request {
-    Inside(Act),
-    Node(NodeAct),
-}
-
-impl Request {
-    fn parse(line: &[u8], has_node: bool) -> serde_json::Result<Request> {
-        let named: Named<'_> = serde_json::from_slice(line)?;
-        match has_node && NodeAct::NAMES.contains(&named.act.as_ref()) {
-            true => serde_json::from_slice(line).map(Request::Node),
-            false => serde_json::from_slice(line).map(Request::Inside),
-        }
-    }
-}
-
 async fn answer(
     line: &[u8],
     peer: &Peer,
@@ -305,15 +305,16 @@ async fn answer(
             return answer_of("?", refused("malformed", at));
         }
     };
-    let (name, target, right, about) = match &request {
-        Request::Inside(act) => (act.name(), act.target(), act.right(), act.about()),
-        Request::Node(act) => {
-            // Acts on an app have its id as their target.
-            let about = About { app: act.target().parse().ok(), ..About::default() };
-            (act.name(), act.target(), act.right(), about)
-        }
+    let Facts { name, target, right, about, is_audited, reveals } = request.facts();
+    let who = peer.credentials();
+    // What cannot be written down is not done.
+    let prepared = match is_audited && peer.may(right) {
+        true => prepare(audit, who, name).await,
+        false => Ok(()),
     };
-    let result = match (request, node) {
+    let is_recorded = prepared.is_ok();
+    let mut result = match (request, node) {
+        _ if !is_recorded => prepared.map(|()| Value::Null),
         _ if !peer.may(right) => {
             let group = right.group();
             refused("not_permitted", format!("needs root, the node's own user, or group {group}"))
@@ -325,38 +326,77 @@ async fn answer(
             Ok(answer)
         }
         (Request::Inside(act), _) => carry_out(&act, hub).await,
-        (Request::Node(_), None) => refused("unknown_act", "no such act here"),
+        (Request::Capture(act), _) => act.carry_out(hub, who.uid).await,
+        (Request::Incident(act), Some(node)) => act.carry_out(node.incidents(), who.uid).await,
+        (Request::Reveal(act), _) => act.carry_out(hub),
+        (Request::Node(_) | Request::Incident(_), None) => {
+            refused("unknown_act", "no such act here")
+        }
     };
-    if right == Right::Act {
+    if is_audited {
         let code = result.as_ref().map_or_else(|refused| refused.code, |_| "ok");
-        let audit = Arc::clone(audit);
-        let who = peer.credentials();
         let what = format!("{name} by uid {}: {code}", who.uid);
         match about {
             About { session: Some(id), .. } => hub.trail.of_session(Kind::Act, id, &what, 1),
             about => hub.trail.note(Kind::Act, about, &what, 1),
         }
+    }
+    if is_audited && is_recorded {
+        let code = result.as_ref().map_or_else(|refused| refused.code, |_| "ok");
+        let audit = Arc::clone(audit);
         let written =
             tokio::task::spawn_blocking(move || audit.record(who, name, &target, code)).await;
         if !matches!(written, Ok(Ok(()))) {
             tracing::error!(act = name, "an act could not be written to the audit file");
+            if reveals {
+                result = refused("audit_failed", "nothing is shown that is not written down");
+            }
         }
     }
     answer_of(name, result)
 }
 
+/// Whether an act can be written down.
+async fn prepare(audit: &Arc<Audit>, who: Credentials, act: &'static str) -> Result<(), Refused> {
+    let audit = Arc::clone(audit);
+    let prepared = tokio::task::spawn_blocking(move || audit.prepare(who, act)).await;
+    match prepared.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            tracing::error!(act, %error, "refused: the audit file cannot be written");
+            refused(
+                "audit_failed",
+                format!(
+                    "nothing was done: the audit file cannot be written ({error}); media goes on"
+                ),
+            )
+        }
+    }
+}
+
 async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
     match act {
         Act::Status {} => Ok(status(hub)),
-        Act::Why { sdkappid, room, room_type, from, to } => {
+        Act::Why { sdkappid, room, room_type, from, to, reveal } => {
             let key = room_key(hub, *sdkappid, room, *room_type)?;
             let user = |id: &str| match UserId::new(id) {
                 Ok(user) => Ok(user),
                 Err(_) => refused("user_invalid", "not a legal user id"),
             };
-            Ok(why::ask(hub, &key, &user(from)?, &user(to)?).await)
+            let mut answer = why::ask(hub, &key, &user(from)?, &user(to)?).await;
+            if *reveal {
+                answer["room"] = reveal::room_name(&key)["room"].clone();
+                (answer["from"], answer["to"]) = (from.as_str().into(), to.as_str().into());
+            }
+            Ok(answer)
         }
-        Act::Trail { subject } => Ok(hub.trail.answer(&Subject::read(subject))),
+        Act::Trail { subject, reveal } => {
+            let mut answer = hub.trail.answer(&Subject::read(subject));
+            if *reveal {
+                reveal::in_notes(hub, &mut answer);
+            }
+            Ok(answer)
+        }
         Act::StartTrace { sdkappid, room, room_type, count, drop_only } => {
             if !(1..=TRACE_PACKETS_MAX).contains(count) {
                 return refused("malformed", "a trace has 1 to 1000 packets");

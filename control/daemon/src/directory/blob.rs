@@ -79,6 +79,13 @@ impl BlobKey {
         }
     }
 
+    /// A key for another purpose that lasts as long as this one.
+    pub fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.0);
+        let tag = ring::hmac::sign(&key, purpose);
+        tag.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+
     fn cipher(&self) -> LessSafeKey {
         LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &self.0).expect("a key of 32 bytes"))
     }

@@ -45,7 +45,7 @@ pub use ice::{Precondition, Restarted};
 pub use ids::{Entropy, EventsId, ResourceId, SystemEntropy};
 pub use join::{JoinRequest, Joined};
 pub use orders::Orders;
-pub use views::{ResourceView, Seated, SlotView, about};
+pub use views::{Named, ResourceView, Seated, SlotView, about};
 
 use self::dtls::Dtls;
 use crate::mask;

@@ -55,6 +55,15 @@ pub struct Seated {
     pub user: String,
 }
 
+/// A session's user and room as the app names them. It is for answers that may show them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Whose.
+    pub user: UserId,
+    /// Where.
+    pub room: RoomKey,
+}
+
 /// A member as trails have it: masked.
 pub fn about(key: &RoomKey, user: &UserId, session: Option<SessionId>) -> About {
     About {
@@ -111,6 +120,22 @@ impl Directory {
         seated
     }
 
+    /// Whose these sessions are and where, in the clear; without those that are closing.
+    pub fn named(&self, sessions: &[SessionId]) -> HashMap<SessionId, Named> {
+        let name = |id: &SessionId| {
+            let resource = self.resources.get(&self.sessions.get(id)?.resource?)?;
+            let room = self.rooms.get(&resource.room)?.key.clone();
+            Some((*id, Named { user: resource.user.clone(), room }))
+        };
+        sessions.iter().filter_map(name).collect()
+    }
+
+    /// Rooms and their names, or that of one, in the clear.
+    pub fn names(&self, only: Option<RoomNo>) -> Vec<(RoomNo, RoomKey)> {
+        let meant = self.rooms.values().filter(|room| only.is_none_or(|only| only == room.no));
+        meant.map(|room| (room.no, room.key.clone())).collect()
+    }
+
     /// The room that has this number.
     pub fn key_of(&self, no: RoomNo) -> Option<RoomKey> {
         Some(self.rooms.get(&no)?.key.clone())
@@ -120,6 +145,11 @@ impl Directory {
     pub fn shards_of(&self, key: &RoomKey) -> Option<(RoomNo, Vec<ShardId>)> {
         let room = self.rooms.get(self.names.get(key)?)?;
         Some((room.no, room.presence.keys().copied().collect()))
+    }
+
+    /// The shards that have sessions of a room.
+    pub fn shards_with(&self, room: RoomNo) -> Vec<ShardId> {
+        self.rooms.get(&room).map_or_else(Vec::new, |room| room.presence.keys().copied().collect())
     }
 
     /// The resource whose event stream this is.

@@ -1,10 +1,12 @@
 //! Metrics: what this process counts, and what the data plane has counted in the stats region. Names,
 //! labels and sentences are in the table of [`proto::metric`].
 
+mod alarms;
 mod shards;
 mod text;
 mod watch;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use proto::metric::{self, Kind};
 use proto::{SecurityEvent, ShardId};
 use stats::{Snapshot, Stats};
 
+use crate::limits::ALARM_CERTIFICATE_S;
 use crate::link::hub::{Hub, Status};
 use crate::security::{SENT, Security};
 use crate::signalling::Role;
@@ -47,6 +50,8 @@ pub struct Metrics {
     restarts: Option<u64>,
     /// Hash of the settings that run; empty before the start is over.
     config_hash: Mutex<String>,
+    /// Certificates that end soon, and when.
+    expiring: Mutex<HashMap<&'static str, u64>>,
 }
 
 impl Metrics {
@@ -81,6 +86,7 @@ impl Metrics {
             started: Instant::now(),
             restarts,
             config_hash: Mutex::default(),
+            expiring: Mutex::default(),
         })
     }
 
@@ -153,6 +159,16 @@ impl Metrics {
 
     /// When the certificate for `https` or `dtls` ends.
     pub fn certificate(&self, usage: &'static str, expires_unix_s: u64) {
+        let mut expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let unix_s = shm::clock::unix_ns() / 1_000_000_000;
+        let ends_soon = expires_unix_s < unix_s + ALARM_CERTIFICATE_S;
+        // Once for each certificate.
+        if !ends_soon {
+            expiring.remove(usage);
+        } else if expiring.insert(usage, expires_unix_s) != Some(expires_unix_s) {
+            self.security.report(SecurityEvent::CertificateExpires, usage, 1);
+        }
+        drop(expiring);
         with_local_recorder(&self.recorder, || {
             gauge!(metric::CERTIFICATE_EXPIRY.name, "use" => usage).set(expires_unix_s as f64);
         });
@@ -161,6 +177,10 @@ impl Metrics {
     /// The configuration was read, at the start or again: taken in, with the hash of what runs now, or
     /// refused and the old one kept.
     pub fn reloaded(&self, taken: Option<&str>) {
+        match taken {
+            Some(_) => self.security.ended(SecurityEvent::ReloadFailed, ""),
+            None => self.security.report(SecurityEvent::ReloadFailed, "", 1),
+        }
         with_local_recorder(&self.recorder, || {
             gauge!(metric::RELOAD_SUCCESSFUL.name).set(f64::from(u8::from(taken.is_some())));
             if let Some(hash) = taken {

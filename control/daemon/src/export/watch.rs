@@ -3,6 +3,7 @@
 use proto::{DropReason, SecurityEvent};
 use stats::{Rates, Snapshot};
 
+use super::alarms::Alarms;
 use crate::limits::{
     CLOCK_STEP_MIN_NS, FLOOD_ENDS_AFTER, FLOOD_PACKETS_PER_S, FLOOD_REQUESTS_PER_S,
     FORGED_PACKETS_PER_S, REPLAYED_PACKETS_PER_S,
@@ -90,6 +91,7 @@ pub struct Watch {
     /// By how much the wall clock was set since, in nanoseconds.
     pub clock_step_ns: i128,
     is_lost: bool,
+    alarms: Alarms,
 }
 
 /// The two clocks, and what is not in the stats region.
@@ -125,6 +127,9 @@ impl Watch {
         let before = std::mem::replace(&mut self.last, now);
         let (Some(old), Some(new)) = (&before, &self.last) else {
             self.rates = None;
+            if self.last.is_none() {
+                self.alarms.forget();
+            }
             return before;
         };
         let rates = Rates::between(old, new);
@@ -133,6 +138,7 @@ impl Watch {
             marks(old, new, &rates, security);
         }
         self.rates = (rates.seconds > 0.0).then_some(rates);
+        self.alarms.look(new, self.rates.as_ref(), security);
         before
     }
 

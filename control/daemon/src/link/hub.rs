@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::link::Welcome;
 use proto::{
-    CloseReason, Event, KeyMaterial, Privileges, Refusal, SessionId, ShardId, SrtpProfile,
+    CaptureOrder, CloseReason, Command, Event, KeyMaterial, Privileges, Refusal, SessionId,
+    ShardId, SrtpProfile,
 };
 use shm::event::Event as WakeUp;
 use tokio::sync::broadcast::Receiver;
@@ -24,6 +25,7 @@ use crate::limits::{CLOSE_TIMEOUT, JOIN_TIMEOUT, OUTBOX_MAX, OUTBOX_RESERVE};
 use crate::problem::{Code, Problem};
 use crate::trail::Trail;
 
+use super::captures::Captures;
 use super::looks::Looks;
 use super::notices::{Notice, Notices};
 use super::outbox::Outbox;
@@ -106,6 +108,8 @@ pub struct Hub {
     pub trail: Trail,
     /// The packet trace.
     pub traces: Traces,
+    /// Captures of packet headers.
+    pub captures: Captures,
     state: Mutex<State>,
     ordered: WakeUp,
 }
@@ -137,6 +141,7 @@ impl Hub {
     /// # Errors
     /// The host has no eventfd.
     pub fn new(directory: Directory) -> std::io::Result<Hub> {
+        let pseudonyms = directory.settings().blob_key.derive(b"roomlane capture addresses");
         let state = State {
             directory,
             outboxes: Vec::new(),
@@ -154,6 +159,7 @@ impl Hub {
         Ok(Hub {
             trail: Trail::default(),
             traces: Traces::default(),
+            captures: Captures::new(pseudonyms),
             state: Mutex::new(state),
             ordered: WakeUp::new()?,
         })
@@ -457,6 +463,9 @@ impl Hub {
         let mut state = self.lock();
         let mut orders = Orders::default();
         state.directory.attach(welcome, survivors, &mut orders);
+        // Captures of an earlier life of this process have nobody who reads them.
+        let none = Command::Capture(CaptureOrder::default());
+        (0..welcome.shards).for_each(|shard| orders.push(ShardId(shard as u8), none));
         state.notices.tell_all();
         self.trail.owners(state.directory.owners());
         state.outboxes = (0..welcome.shards).map(|_| Outbox::default()).collect();
@@ -477,6 +486,7 @@ impl Hub {
         state.opening.clear();
         state.closing.clear();
         state.looks = Looks::default();
+        self.captures.cut();
         state.tell_ended();
     }
 
@@ -486,6 +496,14 @@ impl Hub {
         match *event {
             Event::Looked { session, look } => return state.looks.told(session, look),
             Event::Traced(record) => return self.traces.told(shard, record),
+            Event::Captured(record) => {
+                if let Some((order, shards)) = self.captures.told(shard, record) {
+                    let mut orders = Orders::default();
+                    shards.iter().for_each(|at| orders.push(*at, Command::Capture(order)));
+                    self.dispatch(&mut state, orders);
+                }
+                return;
+            }
             _ => {}
         }
         self.note(event);

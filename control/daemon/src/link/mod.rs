@@ -6,6 +6,7 @@
 //! comes back with an empty table, a control plane that died (we, anew) has an empty directory, and
 //! both meet in [`Directory::attach`](crate::directory::Directory::attach).
 
+pub mod captures;
 pub mod hub;
 mod looks;
 pub mod notices;

@@ -20,6 +20,7 @@ use drain::Drain;
 
 use crate::api::{Api, Live};
 use crate::daemon;
+use crate::incidents::Incidents;
 use crate::logs;
 
 /// Why nothing was changed.
@@ -101,6 +102,11 @@ impl Running {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What somebody has to look after.
+    pub fn incidents(&self) -> &Arc<Incidents> {
+        &self.api.metrics.security.incidents
     }
 
     /// How the last reload went.

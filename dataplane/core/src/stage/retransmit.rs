@@ -194,8 +194,11 @@ fn seal<P: Provider, I: Io>(
     shard.rooms[stream.room].tx_packets += 1;
     shard.counters.tx_packets += 1;
     shard.counters.tx_bytes += len as u64;
-    let dscp = super::dscp(stream.spec.kind);
-    io.send(Datagram { path: session.path, dscp, buf });
+    let (path, dscp) = (session.path, super::dscp(stream.spec.kind));
+    if shard.trace.is_on() {
+        shard.capture_sent(shard.slots[slot_index].session, path, buf.bytes());
+    }
+    io.send(Datagram { path, dscp, buf });
     Ok(())
 }
 

@@ -282,6 +282,7 @@ fn seal_copies<P: Provider, I: Io>(
     let mut entries = ArrayVec::<Entry, SEAL_BATCH>::new();
     let mut held = None;
     let (mut sent, mut waits) = (0, false);
+    let is_traced = shard.trace.has_packet();
     let list = shard.publications[media.publication].fanout;
     let mut left = list.len();
     let mut cursor = shard.fanouts.start(&list);
@@ -297,7 +298,7 @@ fn seal_copies<P: Provider, I: Io>(
         for entry in &entries {
             left -= 1;
             let decided = decide(shard, now, io, media, *entry);
-            if shard.trace.has_packet() {
+            if is_traced {
                 shard.trace_copy(entry.session, decided.as_ref().err().copied());
             }
             let reason = match decided {
@@ -550,7 +551,11 @@ fn send<P: Provider, I: Io>(
     let slot = &mut shard.slots[entry.slot];
     slot.tx_packets = slot.tx_packets.wrapping_add(1);
     slot.tx_octets = slot.tx_octets.wrapping_add(payload_len as u32);
-    io.send(Datagram { path: session.path, dscp: media.dscp, buf });
+    let path = session.path;
+    if shard.trace.is_on() {
+        shard.capture_sent(entry.session, path, buf.bytes());
+    }
+    io.send(Datagram { path, dscp: media.dscp, buf });
     bytes
 }
 

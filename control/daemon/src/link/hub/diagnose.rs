@@ -1,11 +1,16 @@
 //! What the hub asks and keeps for those who look for a fault: looks, the trail, the packet trace.
 
-use proto::{CloseReason, Command, Event, Look, RoomNo, SessionId, TraceOrder};
+use std::collections::HashMap;
+
+use proto::{
+    CaptureOrder, CloseReason, Command, Event, Look, RoomNo, SessionId, ShardId, TraceOrder,
+};
 use token::UserId;
 
 use super::{Hub, refusal};
-use crate::directory::{Between, Orders, RoomKey, Seated};
+use crate::directory::{Between, Named, Orders, RoomKey, Seated};
 use crate::limits::LOOK_TIMEOUT;
+use crate::link::captures::{Of, Wanted};
 use crate::{mask, trail};
 
 impl Hub {
@@ -38,6 +43,54 @@ impl Hub {
             shards.iter().for_each(|shard| orders.push(*shard, Command::Trace(order)));
             true
         })
+    }
+
+    /// Whose these sessions are, in the clear: for answers that may show it.
+    pub fn named(&self, sessions: &[SessionId]) -> HashMap<SessionId, Named> {
+        self.lock().directory.named(sessions)
+    }
+
+    /// A room's number.
+    pub fn room_no(&self, key: &RoomKey) -> Option<RoomNo> {
+        self.lock().directory.room(key)
+    }
+
+    /// Captures headers on every shard that has sessions of the room, or on that of the session. `None`
+    /// when there are as many captures as may be.
+    pub fn capture(&self, wanted: Wanted, of: Of) -> Option<u32> {
+        let mut state = self.lock();
+        let shards = match of.session {
+            Some(session) => vec![session.shard()],
+            None => state.directory.shards_with(of.room),
+        };
+        let order = self.captures.start(wanted, of, shards.clone())?;
+        let mut orders = Orders::default();
+        shards.iter().for_each(|shard| orders.push(*shard, Command::Capture(order)));
+        self.dispatch(&mut state, orders);
+        Some(order.capture)
+    }
+
+    /// Ends one capture, or all; the numbers of those.
+    pub fn stop_captures(&self, only: Option<u32>) -> Vec<u32> {
+        self.end_captures(self.captures.stop(only))
+    }
+
+    /// Ends captures that nobody reads.
+    pub fn sweep_captures(&self) {
+        self.end_captures(self.captures.sweep());
+    }
+
+    fn end_captures(&self, ended: Vec<(CaptureOrder, Vec<ShardId>)>) -> Vec<u32> {
+        if ended.is_empty() {
+            return vec![];
+        }
+        let mut state = self.lock();
+        let mut orders = Orders::default();
+        for (order, shards) in &ended {
+            shards.iter().for_each(|shard| orders.push(*shard, Command::Capture(*order)));
+        }
+        self.dispatch(&mut state, orders);
+        ended.iter().map(|(order, _)| order.capture).collect()
     }
 
     /// Asks the shard of a session about it. An empty answer: it is not there, or the shard did not answer

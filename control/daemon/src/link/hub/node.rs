@@ -21,6 +21,11 @@ impl Hub {
         self.lock().directory.uses()
     }
 
+    /// Rooms and their names, or that of one.
+    pub fn rooms(&self, only: Option<RoomNo>) -> Vec<(RoomNo, RoomKey)> {
+        self.lock().directory.names(only)
+    }
+
     /// The room that has this number.
     pub fn key_of(&self, room: RoomNo) -> Option<RoomKey> {
         self.lock().directory.key_of(room)
