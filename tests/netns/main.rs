@@ -8,6 +8,7 @@ mod carry;
 mod handshake;
 mod life;
 mod link;
+mod ports;
 mod shards;
 mod terminal;
 mod top;

@@ -219,7 +219,7 @@ pub struct ShowArgs {
     /// What to show.
     pub noun: Noun,
     /// Only this worker, room (its number), session (its id); of streams those of a room or session; of
-    /// events a subject as in roomlane trail; of tokens a reason.
+    /// events a subject as in roomlane trail; of tokens a reason; of port xstats, its driver's counters.
     pub id: Option<String>,
     /// Print JSON: one object, with --watch one a line.
     #[arg(long)]

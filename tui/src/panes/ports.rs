@@ -46,6 +46,16 @@ pub fn grid(app: &App) -> Grid {
     if let Some(link) = app.about["link"].as_str() {
         title += &format!(" link {}", crate::grid::plain(link));
     }
+    let port = &seen.snapshot.port;
+    if port.link_changes > 0 {
+        let since_s = seen.snapshot.taken_ns.saturating_sub(port.link_since_ns) / 1_000_000_000;
+        title += &format!(" for {since_s} s");
+    }
+    if port.has_totals == 1 {
+        let (missed, none) = (port.rx_missed, port.rx_no_mbuf);
+        let errors = port.rx_errors + port.tx_errors;
+        title += &format!(" imissed {missed} errors {errors} rx_nombuf {none}");
+    }
     title += &format!(" udp {} mtu {} {}", fact("udp_base"), fact("mtu"), fact("addresses"));
     Grid { title, columns: &COLUMNS, rows }
 }
