@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod carry;
+mod drill;
 mod handshake;
 mod life;
 mod link;

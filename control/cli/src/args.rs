@@ -119,6 +119,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Look at the host: memory, privileges, cores, devices; print what would fix each problem.
     Doctor(DoctorArgs),
+    /// Break one thing of a lab node on purpose, measure what is promised for that, write a report.
+    Drill(crate::drill::DrillArgs),
     /// Publish to a room or view one with an ordinary media tool.
     #[command(arg_required_else_help = true)]
     Peer(PeerArgs),

@@ -105,7 +105,12 @@ impl Audit {
         line["hash"] = hash.as_str().into();
         let mut text = line.to_string();
         text.push('\n');
-        chain.file.write_all(text.as_bytes())?;
+        let len = chain.file.metadata()?.len();
+        if let Err(error) = chain.file.write_all(text.as_bytes()) {
+            // A full disk may have taken a part of the line, and the next one would stand behind it.
+            let _ = chain.file.set_len(len);
+            return Err(error);
+        }
         chain.last = hash;
         tracing::info!(target: "audit", uid = who.uid, pid = who.pid, act, about = target, result);
         chain.file.sync_data()
