@@ -481,6 +481,10 @@ pub struct DoctorArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Print nothing but the commands that fix what was found, as a script for root to read and run; what
+    /// a person must do is a comment.
+    #[arg(long, conflicts_with = "json")]
+    pub fix_commands: bool,
 }
 
 #[derive(Debug, Args)]
