@@ -4,6 +4,7 @@
 //! What the host does not let us do is skipped loudly, with the host's own words.
 #![forbid(unsafe_code)]
 
+mod bare_metal;
 mod carry;
 mod drill;
 mod handshake;
