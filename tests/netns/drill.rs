@@ -2,9 +2,11 @@
 //! is left alone.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use roomlane_tests::netns::{run, skip};
 use roomlane_tests::node::{Node, NodeConfig};
 use roomlane_tests::sdes::{Scene, Wire};
@@ -215,4 +217,78 @@ fn what_must_not_be_drilled_is_left_alone() {
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert_eq!(pids(), before, "everything runs");
     assert!(!PathBuf::from("/dev/shm/rl-none.md").exists(), "no report of nothing");
+}
+
+/// A command that ends by itself, while media flows; its exit code and words.
+fn ended(scene: &mut Scene<impl Wire>, mut child: Child) -> (Option<i32>, String) {
+    let ended = scene.flow(LONG, |_| !matches!(child.try_wait(), Ok(None)));
+    assert!(ended, "it hangs");
+    let output = child.wait_with_output().expect("it ended");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_drill_that_is_interrupted_mends_what_it_broke() {
+    let Some((lab, node)) = up(&NodeConfig::port(XDP)) else { return };
+    let mut scene = scene(&lab, &node);
+    demo(&mut scene);
+    carries(&mut scene, 20, &node);
+    let (config, report) = (node.config_file(), node.dir.join("report.md"));
+    let mut command = node.command(&["drill", "port-down", "--yes", "--hold", "10m"]);
+    command.arg("--config").arg(config).arg("--report").arg(&report);
+    let child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let link = || lab.node.ip("-br link show media0");
+    let went_down = scene.flow(LONG, |_| link().contains("DOWN"));
+    assert!(went_down, "{}", link());
+    let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
+    kill(pid, Signal::SIGINT).expect("it is ours");
+    let (code, said) = ended(&mut scene, child);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(link().contains("UP"), "{}: {said}", link());
+    assert!(!report.exists(), "no report of half a drill");
+    carries(&mut scene, 50, &node);
+}
+
+/// Processes that nobody supervises, ended with the test.
+struct Orphans<'a>(&'a Node);
+
+impl Drop for Orphans<'_> {
+    fn drop(&mut self) {
+        let out = self.0.roomlane(&["show", "version", "--json"]);
+        let shown: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        for part in shown["versions"].as_array().into_iter().flatten() {
+            let pid = part["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            if let Some(pid) = pid {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_supervisor_the_restart_command_is_run_and_without_one_the_drill_gives_up() {
+    let Some((lab, node)) = up(&NodeConfig::port(XDP)) else { return };
+    let _orphans = Orphans(&node);
+    let mut scene = scene(&lab, &node);
+    demo(&mut scene);
+    carries(&mut scene, 50, &node);
+    node.kill("roomlane");
+    let programs = roomlane_tests::node::programs().expect("they run");
+    let restart = format!(
+        "exec ip netns exec {} {}/roomlane-control --config {} 2>{}/control.log",
+        lab.node.name,
+        programs.display(),
+        node.config_file().display(),
+        node.dir.display()
+    );
+    let more = ["--restart-command", &restart];
+    let (_, report) = drill(&mut scene, &node, "kill-control", &more);
+    held(&report, &["control answers again", "control knows"]);
+    let done = report["done"].to_string();
+    assert!(done.contains("by nobody") && done.contains("ran the restart command"), "{done}");
+    // Again, and nobody does anything.
+    std::fs::remove_file(node.dir.join("kill-control.md")).expect("it is there");
+    let (code, report) = drill(&mut scene, &node, "kill-control", &["--timeout", "1s"]);
+    assert_eq!((code, &report["verdict"]), (Some(124), &Value::from("timed out")), "{report:#}");
+    assert_eq!(measured(&report, "no packet is lost"), 0.0, "media goes on all the same");
 }

@@ -59,3 +59,24 @@ pub fn grid(app: &App) -> Grid {
     title += &format!(" udp {} mtu {} {}", fact("udp_base"), fact("mtu"), fact("addresses"));
     Grid { title, columns: &COLUMNS, rows }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Msg;
+    use crate::app::tests::{seen, watching};
+
+    #[test]
+    fn the_title_tells_the_links_age_and_what_the_device_lost() {
+        let mut app = watching();
+        assert!(grid(&app).title.contains("link up udp 8000"), "{}", grid(&app).title);
+        let mut look = seen(102);
+        let port = &mut look.snapshot.port;
+        (port.link_changes, port.link_since_ns) = (2, 95_000_000_000);
+        (port.has_totals, port.rx_missed, port.tx_errors, port.rx_no_mbuf) = (1, 7, 2, 3);
+        app.update(Msg::Seen(Box::new(look)));
+        let title = grid(&app).title;
+        let words = "link up for 7 s imissed 7 errors 2 rx_nombuf 3 udp 8000";
+        assert!(title.contains(words), "{title}");
+    }
+}
