@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use roomlane_tests::netns::{Lab, PEER_IP};
+use roomlane_tests::netns::{Lab, NODE_IP6, PEER_IP};
 use roomlane_tests::node::{Node, NodeConfig};
 use roomlane_tests::sdes::{Options, Scene, Sockets, Tokens, Wire};
 use serde_json::Value;
@@ -141,6 +141,14 @@ fn real_faults_fire_their_alarms_and_pages_reach_a_webhook() {
     paged(&posts, "FloodActive");
     wait_for(&prometheus, "DropRatioHigh", &mut flood);
     joins_that_fail(&lab, &prometheus);
+
+    lab.node.ip("link set media0 down");
+    wait_for(&prometheus, "PortDown", || {});
+    paged(&posts, "PortDown");
+    lab.node.ip("link set media0 up");
+    // A link that goes down loses this one, and the next data plane wants it.
+    lab.node.ip(&format!("addr add {NODE_IP6}/64 dev media0 nodad"));
+    wait_until_calm(&prometheus, "PortDown", || {});
 
     let data_plane = Pid::from_raw(node.pid("roomlane-dataplane").expect("it runs"));
     kill(data_plane, Signal::SIGSTOP).expect("it is ours");

@@ -4,13 +4,16 @@
 //! What the host does not let us do is skipped loudly, with the host's own words.
 #![forbid(unsafe_code)]
 
+mod bare_metal;
 mod capture;
 mod carry;
 mod disk;
+mod drill;
 mod handshake;
 mod life;
 mod link;
 mod operate;
+mod ports;
 mod shards;
 mod terminal;
 mod top;

@@ -63,6 +63,8 @@ pub struct NodeConfig {
     pub more: String,
     /// Audit file and incidents lie on a disk of their own of this many KiB, which no other process sees.
     pub disk_kib: Option<u32>,
+    /// Where the audit file lies, instead of beside the sockets.
+    pub logs: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -72,14 +74,8 @@ impl NodeConfig {
             "udp" | "uring" => format!("type = \"{device}\"\n"),
             device => format!("type = \"dpdk\"\ndevice = \"{device}\"\n"),
         };
-        NodeConfig {
-            port,
-            workers: String::new(),
-            user: None,
-            https: false,
-            more: String::new(),
-            disk_kib: None,
-        }
+        let (workers, more) = (String::new(), String::new());
+        NodeConfig { port, workers, user: None, https: false, more, disk_kib: None, logs: None }
     }
 
     fn text(&self, dir: &Path) -> String {
@@ -150,6 +146,9 @@ impl Node {
         };
         command.args(["up", "--config"]).arg(dir.join("node.toml")).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log);
+        if let Some(logs) = &config.logs {
+            command.env("LOGS_DIRECTORY", logs);
+        }
         let up = command.spawn().expect("ip is there, or no namespace would be");
         let mut node = Node { dir, programs, secret, up: Some(up) };
         Some(node.wait_until_up().map(|()| node))
@@ -214,9 +213,14 @@ impl Node {
 
     /// `roomlane words`, for this node.
     pub fn roomlane(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("it starts")
+    }
+
+    /// The same, to be started by whoever asks.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("roomlane"));
         command.args(words).arg("--node").arg(self.dir.join("run"));
-        command.output().expect("it starts")
+        command
     }
 
     /// `roomlane show noun --json`.

@@ -81,7 +81,8 @@ fn fenced<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let mut found = vec![];
     for line in text.lines() {
         match (line.trim_start().strip_prefix("```"), inside) {
-            (Some(name), None) => inside = Some(name == language),
+            // What stands behind the language says what becomes of the block.
+            (Some(name), None) => inside = Some(name.split(' ').next() == Some(language)),
             (Some(_), Some(_)) => inside = None,
             (None, Some(true)) => found.push(line),
             _ => {}
@@ -99,6 +100,36 @@ fn links_of(text: &str) -> Vec<(String, String)> {
         found.push((text[start + 1..at].to_owned(), target.to_owned()));
     }
     found
+}
+
+/// Pages every block of which has a class, and the classes.
+const CLASSED: &[&str] = &["docs/bare-metal.md"];
+const CLASSES: &[&str] = &["sh run", "sh lint", "sh hardware", "toml config", "ini unit"];
+
+/// Every block says what becomes of it: run by a test, parsed by one, or parsed for want of a machine.
+pub fn classes(tree: &Tree) -> Vec<String> {
+    let mut complaints = vec![];
+    for path in CLASSED {
+        let Some(file) = tree.find(path) else {
+            complaints.push(format!("{path} is missing"));
+            continue;
+        };
+        let mut inside = false;
+        for (at, line) in file.text.lines().enumerate() {
+            let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+            inside ^= true;
+            if inside && !CLASSES.contains(&info) {
+                let known = CLASSES.join(", ");
+                complaints.push(format!("{path}:{}: {info:?} is none of {known}", at + 1));
+            }
+        }
+        for class in CLASSES {
+            if !file.text.contains(&format!("```{class}\n")) {
+                complaints.push(format!("{path}: no block of {class}: is it still tried?"));
+            }
+        }
+    }
+    complaints
 }
 
 const SAMPLE: &str = "control/config/src/sample.toml";
@@ -261,6 +292,17 @@ mod tests {
         assert_eq!(complaints("[b](B.md)"), 1);
         assert_eq!(complaints("[b](../B.md#no-way)"), 1);
         assert_eq!(complaints("```\n[b](B.md)\n```\n"), 0);
+    }
+
+    #[test]
+    fn a_block_without_a_class_is_found() {
+        let all: String = CLASSES.iter().map(|class| format!("```{class}\ntrue\n```\n")).collect();
+        let complaints = |page: &str| classes(&Tree::of(&[(CLASSED[0], page)]));
+        assert_eq!(complaints(&all), [""; 0]);
+        let more = complaints(&format!("{all}\n```sh\nreboot\n```\n"));
+        assert!(more.len() == 1 && more[0].contains("\"sh\""), "{more:?}");
+        assert_eq!(complaints(&all.replace("sh run", "sh lint")).len(), 1);
+        assert_eq!(classes(&Tree::of(&[])).len(), 1);
     }
 
     #[test]

@@ -103,6 +103,11 @@ fn the_handbook_has_every_problem_code_and_no_other() {
 }
 
 #[test]
+fn every_block_of_the_way_to_a_first_room_says_what_becomes_of_it() {
+    clean(docs::classes(&Tree::load()));
+}
+
+#[test]
 fn commands_in_documents_exist() {
     clean(docs::commands(&Tree::load()));
 }

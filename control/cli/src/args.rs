@@ -125,6 +125,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Look at the host: memory, privileges, cores, devices; print what would fix each problem.
     Doctor(DoctorArgs),
+    /// Break one thing of a lab node on purpose, measure what is promised for that, write a report.
+    Drill(crate::drill::DrillArgs),
     /// Publish to a room or view one with an ordinary media tool.
     #[command(arg_required_else_help = true)]
     Peer(PeerArgs),
@@ -225,7 +227,7 @@ pub struct ShowArgs {
     /// What to show.
     pub noun: Noun,
     /// Only this worker, room (its number), session (its id); of streams those of a room or session; of
-    /// events a subject as in roomlane trail; of tokens a reason.
+    /// events a subject as in roomlane trail; of tokens a reason; of port xstats, its driver's counters.
     pub id: Option<String>,
     /// Print JSON: one object, with --watch one a line.
     #[arg(long)]
@@ -494,6 +496,10 @@ pub struct DoctorArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Print nothing but the commands that fix what was found, as a script for root to read and run; what
+    /// a person must do is a comment.
+    #[arg(long, conflicts_with = "json")]
+    pub fix_commands: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use crate::args::{AuditAct, AuditArgs, Place};
 use crate::exit::{Exit, Failure};
 
 /// The file's name, as the control daemon makes it.
-const AUDIT_FILE: &str = "audit.jsonl";
+pub const AUDIT_FILE: &str = "audit.jsonl";
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,15 +53,7 @@ pub fn run(place: &Place, args: &AuditArgs) -> Result<(), Failure> {
         None => find(&place.run_dirs()?)?,
     };
     let shown = path.display();
-    let text = std::fs::read(&path).map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::NotFound => Exit::NotFound,
-            std::io::ErrorKind::PermissionDenied => Exit::NotPermitted,
-            _ => Exit::Failed,
-        };
-        Failure::new(code, format!("{shown}: {error}"))
-    })?;
-    let verdict = verify(&String::from_utf8_lossy(&text));
+    let verdict = read(&path)?;
     let mut out = std::io::stdout().lock();
     if *json {
         let faults = verdict.faults.iter();
@@ -87,6 +79,23 @@ pub fn run(place: &Place, args: &AuditArgs) -> Result<(), Failure> {
         writeln!(out, "{shown}: {} acts, {state}", verdict.acts)?;
     }
     if verdict.faults.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Failed, "")) }
+}
+
+/// How many lines of a file are not as they were written.
+pub fn faults(path: &Path) -> Result<usize, Failure> {
+    read(path).map(|verdict| verdict.faults.len())
+}
+
+fn read(path: &Path) -> Result<Verdict, Failure> {
+    let text = std::fs::read(path).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            std::io::ErrorKind::PermissionDenied => Exit::NotPermitted,
+            _ => Exit::Failed,
+        };
+        Failure::new(code, format!("{}: {error}", path.display()))
+    })?;
+    Ok(verify(&String::from_utf8_lossy(&text)))
 }
 
 /// Where the daemon puts it: the service's folder, or beside the sockets.

@@ -12,6 +12,7 @@ mod bundle;
 mod capture;
 mod config_cmd;
 mod doctor;
+mod drill;
 mod exit;
 mod incident_cmd;
 mod listing;
@@ -79,6 +80,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Set(args)) => node_cmd::set(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Config(args)) => config_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Doctor(args)) => doctor::run(&place, &args),
+        Some(Command::Drill(args)) => drill::run(&place, &args),
         Some(Command::Peer(args)) => peer::run(&place, &args).map(|()| ExitCode::SUCCESS),
         Some(Command::Token(args)) => Ok(token_cmd::run(args)),
         Some(Command::Audit(args)) => audit_cmd::run(&place, &args).map(|()| ExitCode::SUCCESS),

@@ -33,7 +33,8 @@ fn blocks(text: &str) -> Vec<String> {
     for line in text.lines() {
         match (&mut inside, line.trim_start().strip_prefix("```")) {
             (None, Some(kind)) => {
-                inside = Some((["sh", "bash"].contains(&kind.trim()), String::new()))
+                let language = kind.split(' ').next().unwrap_or_default();
+                inside = Some((["sh", "bash"].contains(&language), String::new()))
             }
             (Some(_), Some(_)) => blocks.extend(inside.take().filter(|it| it.0).map(|it| it.1)),
             (Some((_, block)), None) => *block += &format!("{line}\n"),

@@ -76,6 +76,32 @@ fn every_unit_and_setting_is_in_the_package_and_what_is_named_is_there() {
 }
 
 #[test]
+fn what_alarms_point_at_is_in_the_package() {
+    let rules = read("docs/monitoring/roomlane.rules.yml");
+    let urls = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: file:///"));
+    let files: Vec<&str> = urls.filter_map(|url| url.split('#').next()).collect();
+    assert!(files.len() >= 13, "{files:?}");
+    let assets = assets();
+    let is_put = |file: &str| {
+        assets.iter().any(|(from, to)| {
+            let (folder, name) = file.rsplit_once('/').expect("a path");
+            let sources = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let is_there = root().join(sources).join(name).is_file();
+            (to == file || to.trim_end_matches('/') == folder)
+                && takes(from, &format!("{sources}/{name}"))
+                && is_there
+        })
+    };
+    files.iter().for_each(|file| assert!(is_put(file), "{file} is not in the package"));
+    let rules = "usr/share/roomlane/prometheus/roomlane.rules.yml";
+    assert!(
+        assets.iter().any(|(_, to)| to == rules),
+        "the rules are not where they are looked for"
+    );
+    assert!(!is_put("usr/share/doc/roomlane/nothing.md"), "a page that is not there is told");
+}
+
+#[test]
 fn every_program_that_a_unit_runs_is_in_the_package() {
     let script = read("scripts/package");
     let packed = script.split("for program in ").nth(1).and_then(|rest| rest.split(';').next());
@@ -95,7 +121,12 @@ fn every_program_that_a_unit_runs_is_in_the_package() {
 
 #[test]
 fn scripts_of_the_package_are_clean() {
-    let files = ["scripts/package", "scripts/debian/postinst", "scripts/debian/prerm"];
+    let files = [
+        "scripts/package",
+        "scripts/debian/postinst",
+        "scripts/debian/postrm",
+        "scripts/debian/prerm",
+    ];
     match Command::new("shellcheck").args(files).current_dir(root()).output() {
         Ok(out) => assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout)),
         Err(why) => eprintln!("SKIPPED: shellcheck: {why}"),

@@ -14,6 +14,7 @@ pub mod link;
 mod list;
 mod look;
 pub mod metric;
+pub mod port;
 pub mod punt;
 pub mod region;
 pub mod security;

@@ -123,6 +123,9 @@ metrics! {
     HEARTBEAT_AGE Gauge "roomlane_worker_heartbeat_age_seconds" ["worker"] "Age of the worker's last sign of life.";
     WORKER_RESTARTS Counter "roomlane_worker_restarts_total" ["worker"] "Shards replaced after a panic.";
     TURN_SECONDS Histogram "roomlane_turn_seconds" ["worker"] "Duration of turns with work, which bound a packet's time in the node.";
+    PORT_UP Gauge "roomlane_port_up" [] "1 while the port's link carries packets, 0 while it does not; absent where nobody knows.";
+    PORT_LINK_CHANGES Counter "roomlane_port_link_changes_total" [] "Times that the port's link went down or came back.";
+    PORT_LOST Counter "roomlane_port_lost_packets_total" ["reason"] "Packets that a DPDK device lost, by its own count.";
     BURST_PACKETS Histogram "roomlane_burst_packets" ["worker"] "Datagrams that one turn received, empty turns apart.";
 }
 

@@ -1,6 +1,7 @@
 //! Where things lie in the two shared regions: offsets that writer and readers compute alike.
 
 use crate::counters::{ShardCounters, WorkerCounters};
+use crate::port::{PortState, Xstats};
 use crate::snapshot::{RoomRow, SessionRow};
 
 /// Version of everything below; a reader refuses another one.
@@ -135,7 +136,7 @@ impl Sizes {
     }
     /// Bytes of the stats region.
     pub const fn stats_bytes(&self) -> usize {
-        self.port_text() + cell_bytes(PORT_TEXT_BYTES)
+        self.port_xstats() + cell_bytes(size_of::<Xstats>())
     }
     /// Offset of a shard's counters cell.
     pub const fn shard_counters(&self, shard: usize) -> usize {
@@ -159,6 +160,14 @@ impl Sizes {
     pub const fn port_text(&self) -> usize {
         HEADER_BYTES + self.shards as usize * self.stats_stride()
     }
+    /// Offset of the cell with the device's state.
+    pub const fn port_state(&self) -> usize {
+        self.port_text() + cell_bytes(PORT_TEXT_BYTES)
+    }
+    /// Offset of the cell with its driver's counters.
+    pub const fn port_xstats(&self) -> usize {
+        self.port_state() + cell_bytes(size_of::<PortState>())
+    }
 }
 
 /// Bytes of the node's self-description: port type, driver, addresses masked, version, memory mode.
@@ -180,7 +189,7 @@ mod tests {
         }
         assert_eq!(ledger::ingress_parts(ledger::ingress_tag(7, 2, true)), Some((7, 2, true)));
         assert_eq!(ledger::ingress_parts(0), None);
-        offsets.push(sizes.port_text());
+        offsets.extend([sizes.port_text(), sizes.port_state(), sizes.port_xstats()]);
         offsets.push(sizes.stats_bytes());
         assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(offsets.iter().all(|offset| offset % 64 == 0));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use proto::codec;
 use proto::counters::{ShardCounters, WorkerCounters};
 use proto::link::{STATS_SOCKET, Welcome};
+use proto::port::{PortState, Xstat, Xstats};
 use proto::region::{LAYOUT_VERSION, PAGE_ROWS, PORT_TEXT_BYTES, Sizes};
 use proto::snapshot::{RoomRow, SessionRow};
 use shm::WORD_BYTES;
@@ -159,6 +160,7 @@ impl Stats {
                 rooms_max: self.sizes.rooms_max,
                 about: self.about(),
             },
+            port: self.cell::<PortState>(self.sizes.port_state()).unwrap_or_default(),
             shards: Vec::with_capacity(shards),
             rooms: vec![],
             sessions: vec![],
@@ -191,6 +193,13 @@ impl Stats {
         };
         let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
         String::from_utf8_lossy(&text[..end]).into_owned()
+    }
+
+    /// The counters of the port's driver, by its names; none of a device that has none.
+    pub fn xstats(&self) -> Vec<(String, u64)> {
+        let named = |xstat: &Xstat| Some((xstat.name()?, xstat.value));
+        let cell = self.cell::<Xstats>(self.sizes.port_xstats());
+        cell.map(|all| all.iter().filter_map(named).collect()).unwrap_or_default()
     }
 
     fn cell<T: FromBytes + IntoBytes>(&self, offset: usize) -> Option<T> {

@@ -2,6 +2,7 @@
 
 use proto::DropReason;
 use proto::counters::{STAGES, ShardCounters, StageCounters, WorkerCounters};
+use proto::port::PortState;
 use proto::snapshot::{RoomRow, SessionRow};
 
 /// A copy of the stats region at one moment.
@@ -11,6 +12,8 @@ pub struct Snapshot {
     pub taken_ns: u64,
     /// The node as a whole.
     pub node: NodeFacts,
+    /// The port's device.
+    pub port: PortState,
     /// Shards in their order.
     pub shards: Vec<ShardView>,
     /// Rooms, one entry per shard that knows them; see [`Snapshot::rooms_merged`].

@@ -106,13 +106,14 @@ fn run(config: &Config) -> Result<ExitCode> {
     let about = describe::About::new(config, plan.regions().instance(), device.about());
     let node = plan.go(&about)?;
     device.telemetry();
-    cable::watch(config, &about, node.regions());
+    let cable = cable::watch(config, &about, node.regions(), device.dpdk());
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", about.ready_line(&run_dir)).and_then(|()| out.flush())?;
     drop(out);
     supervision::ready(run_dir);
     let end = node.wait();
     supervision::stopping();
+    drop(cable);
     // Workers close their queues, then the device goes, then the sockets' files are gone already.
     drop(node);
     let leftover = device.leftover();

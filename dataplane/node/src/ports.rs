@@ -25,7 +25,7 @@ use crate::telemetry::{self, Value};
 /// What the process keeps of its device besides the workers' queues.
 pub struct Device {
     about: DeviceAbout,
-    dpdk: Option<Dpdk>,
+    dpdk: Option<Arc<Dpdk>>,
     run_dir: PathBuf,
     xdp_interface: Option<String>,
 }
@@ -34,6 +34,11 @@ impl Device {
     /// For consoles.
     pub fn about(&self) -> &DeviceAbout {
         &self.about
+    }
+
+    /// The DPDK device, for whoever watches it; to be let go of before this value.
+    pub fn dpdk(&self) -> Option<Arc<Dpdk>> {
+        self.dpdk.clone()
     }
 
     /// What closing the device leaves behind, because this process has given up the right to remove it.
@@ -129,7 +134,7 @@ pub fn open(config: &Config, plan: &mut Plan) -> Result<Device> {
             about.driver = opened.info().driver.clone();
             about.memory = opened.memory().to_string();
             about.queues = 1;
-            dpdk = Some(opened);
+            dpdk = Some(Arc::new(opened));
             if device.driver() == "net_af_xdp" {
                 xdp_interface = device.argument("iface").map(str::to_owned);
             }

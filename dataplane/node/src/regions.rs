@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use proto::codec::MESSAGE_MAX;
 use proto::counters::{ShardCounters, WorkerCounters};
+use proto::port::{PortState, Xstats};
 use proto::punt;
 use proto::region::{
     LAYOUT_VERSION, LEDGER_WORDS, PAGE_ROWS, PORT_TEXT_BYTES, PUNT_RING_BYTES, RING_BYTES, Sizes,
@@ -197,6 +198,20 @@ impl Regions {
                 })
                 .collect::<Result<_, RegionError>>()?,
         })
+    }
+
+    /// The cells with the device's state and its driver's counters.
+    ///
+    /// # Errors
+    /// None but mistakes of the layout.
+    pub fn device(
+        &self,
+    ) -> Result<(SnapshotWriter<PortState>, SnapshotWriter<Xstats>), RegionError> {
+        let state = cell_words::<PortState>(1) * WORD_BYTES;
+        let state = self.stats.words(span(self.sizes.port_state(), state))?;
+        let xstats = cell_words::<Xstats>(1) * WORD_BYTES;
+        let xstats = self.stats.words(span(self.sizes.port_xstats(), xstats))?;
+        Ok((SnapshotWriter::attach(state), SnapshotWriter::attach(xstats)))
     }
 
     /// The cell with the node's self-description.

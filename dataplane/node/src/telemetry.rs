@@ -162,6 +162,7 @@ mod tests {
         let row = RoomRow { room: 7, app: 1, label, ..RoomRow::default() };
         Snapshot {
             taken_ns: 0,
+            port: Default::default(),
             node: NodeFacts {
                 pid: 1,
                 instance: 1,

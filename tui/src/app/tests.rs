@@ -74,6 +74,7 @@ pub(crate) fn seen(at_s: u64) -> Seen {
     let snapshot = Snapshot {
         taken_ns: at_s * S,
         node,
+        port: Default::default(),
         shards: vec![
             ShardView { shard: 0, counters: Some(counters), worker: Some(worker) },
             ShardView { shard: 1, counters: None, worker: None },

@@ -46,6 +46,37 @@ pub fn grid(app: &App) -> Grid {
     if let Some(link) = app.about["link"].as_str() {
         title += &format!(" link {}", crate::grid::plain(link));
     }
+    let port = &seen.snapshot.port;
+    if port.link_changes > 0 {
+        let since_s = seen.snapshot.taken_ns.saturating_sub(port.link_since_ns) / 1_000_000_000;
+        title += &format!(" for {since_s} s");
+    }
+    if port.has_totals == 1 {
+        let (missed, none) = (port.rx_missed, port.rx_no_mbuf);
+        let errors = port.rx_errors + port.tx_errors;
+        title += &format!(" imissed {missed} errors {errors} rx_nombuf {none}");
+    }
     title += &format!(" udp {} mtu {} {}", fact("udp_base"), fact("mtu"), fact("addresses"));
     Grid { title, columns: &COLUMNS, rows }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Msg;
+    use crate::app::tests::{seen, watching};
+
+    #[test]
+    fn the_title_tells_the_links_age_and_what_the_device_lost() {
+        let mut app = watching();
+        assert!(grid(&app).title.contains("link up udp 8000"), "{}", grid(&app).title);
+        let mut look = seen(102);
+        let port = &mut look.snapshot.port;
+        (port.link_changes, port.link_since_ns) = (2, 95_000_000_000);
+        (port.has_totals, port.rx_missed, port.tx_errors, port.rx_no_mbuf) = (1, 7, 2, 3);
+        app.update(Msg::Seen(Box::new(look)));
+        let title = grid(&app).title;
+        let words = "link up for 7 s imissed 7 errors 2 rx_nombuf 3 udp 8000";
+        assert!(title.contains(words), "{title}");
+    }
 }

@@ -1,9 +1,9 @@
 //! The checks.
 
-use config::{Config, Device, Poll, PortType};
+use config::{Config, Device, PortType};
 
-use super::Finding;
 use super::host::{Host, parse_cores};
+use super::{Finding, hardware};
 use crate::programs;
 
 /// Capabilities by bit: what devices and pinned memory need.
@@ -19,12 +19,10 @@ const SOCKET_BYTES: u64 = 4 << 20;
 /// Every check that concerns the configuration.
 pub fn all(host: &Host, config: &Config) -> Vec<Finding> {
     let dpdk = matches!(config.port.kind, PortType::Dpdk { .. });
-    let mut findings = vec![installed(), cores(host, config), isolation(host, config)];
-    findings.push(capabilities(host, config));
+    let mut findings = vec![installed(), cores(host, config), capabilities(host, config)];
     findings.push(locked_memory(host, config));
     findings.push(clock_source(host));
-    findings.extend(governor(host, config));
-    findings.push(hugepages(host, config));
+    findings.extend(hardware::all(host, config));
     findings.push(io_uring(host));
     match dpdk {
         true => findings.extend(device(host, config)),
@@ -45,7 +43,8 @@ fn installed() -> Finding {
             name,
             format!("missing: {}", missing.join(", ")),
             "install them beside this program: cargo build --release",
-        ),
+        )
+        .by_hand(),
     }
 }
 
@@ -59,21 +58,23 @@ fn cores(host: &Host, config: &Config) -> Finding {
     let absent: Vec<u32> = wanted.iter().copied().filter(|core| !online.contains(core)).collect();
     if !absent.is_empty() {
         let found = format!("workers.cores names {}, online are {}", join(&absent), join(&online));
-        return Finding::fail(name, found, "change workers.cores in the configuration");
+        return Finding::fail(name, found, "change workers.cores in the configuration").by_hand();
     }
     let barred: Vec<u32> = wanted.iter().copied().filter(|core| !allowed.contains(core)).collect();
     if !barred.is_empty() {
         let found = format!("this process may not run on core {}", join(&barred));
-        return Finding::fail(name, found, "widen AllowedCPUs= of the unit, or the cpuset");
+        let fix = "widen AllowedCPUs= of the unit, or the cpuset";
+        return Finding::fail(name, found, fix).by_hand();
     }
     if let Some((one, other)) = siblings(host, &wanted) {
         let found = format!("cores {one} and {other} are threads of one physical core");
-        return Finding::warn(name, found, "give each worker a physical core in workers.cores");
+        let fix = "give each worker a physical core in workers.cores";
+        return Finding::warn(name, found, fix).by_hand();
     }
     if wanted.is_empty() {
         let found = format!("{} online; the worker is not pinned", online.len());
         let last = online.last().copied().unwrap_or_default();
-        return Finding::warn(name, found, format!("set workers.cores = [{last}]"));
+        return Finding::warn(name, found, format!("set workers.cores = [{last}]")).by_hand();
     }
     Finding::ok(name, format!("{} of {} online, one worker each", join(&wanted), online.len()))
 }
@@ -85,30 +86,6 @@ fn siblings(host: &Host, wanted: &[u32]) -> Option<(u32, u32)> {
         let twins = host.cores(&path);
         wanted.iter().find(|other| *other > core && twins.contains(other)).map(|o| (*core, *o))
     })
-}
-
-fn isolation(host: &Host, config: &Config) -> Finding {
-    let name = "isolation";
-    let isolated = host.cores("/sys/devices/system/cpu/isolated");
-    let shared: Vec<String> = config
-        .workers
-        .cores
-        .iter()
-        .filter(|core| !isolated.contains(&u32::from(**core)))
-        .map(u16::to_string)
-        .collect();
-    if config.workers.cores.is_empty() || config.workers.poll == Poll::Adaptive {
-        return Finding::ok(name, "not needed while workers sleep when idle");
-    }
-    match shared.is_empty() {
-        true => Finding::ok(name, "workers have their cores to themselves"),
-        false => {
-            let list = shared.join(",");
-            let found = format!("other programs may run on worker cores {list}");
-            let fix = format!("boot with isolcpus={list} nohz_full={list} rcu_nocbs={list}");
-            Finding::warn(name, found, fix)
-        }
-    }
 }
 
 fn capabilities(host: &Host, config: &Config) -> Finding {
@@ -140,7 +117,8 @@ fn capabilities(host: &Host, config: &Config) -> Finding {
             name,
             format!("{driver} lacks {}", missing.join(", ")),
             "start the node as root (it drops to workers.user): sudo roomlane up",
-        ),
+        )
+        .by_hand(),
     }
 }
 
@@ -165,7 +143,7 @@ fn locked_memory(host: &Host, config: &Config) -> Finding {
     }
     let found = format!("{needed_kib} KiB of keys and ledgers, the limit is {limit_kib} KiB");
     let fix = format!("LimitMEMLOCK={}K in the unit, or ulimit -l {needed_kib}", needed_kib);
-    Finding::warn(name, found, fix)
+    Finding::warn(name, found, fix).by_hand()
 }
 
 fn clock_source(host: &Host) -> Finding {
@@ -186,50 +164,6 @@ fn clock_source(host: &Host) -> Finding {
     }
 }
 
-fn governor(host: &Host, config: &Config) -> Option<Finding> {
-    let name = "frequency";
-    let core = config.workers.cores.first().copied().unwrap_or_default();
-    let path = format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
-    let governor = host.text(&path)?;
-    Some(match governor.as_str() {
-        "performance" => Finding::ok(name, governor),
-        other => Finding::warn(
-            name,
-            format!("governor {other}: cores slow down when idle"),
-            "cpupower frequency-set -g performance",
-        ),
-    })
-}
-
-fn hugepages(host: &Host, config: &Config) -> Finding {
-    let name = "hugepages";
-    let dir = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-    let free = host.number(&format!("{dir}/free_hugepages")).unwrap_or_default();
-    let wanted = u64::from(config.port.memory_mb).div_ceil(2);
-    let nodes: Vec<String> = host
-        .names("/sys/devices/system/node")
-        .into_iter()
-        .filter(|node| node.starts_with("node"))
-        .filter_map(|node| {
-            let path = format!(
-                "/sys/devices/system/node/{node}/hugepages/hugepages-2048kB/free_hugepages"
-            );
-            Some(format!("{node} {}", host.number(&path)?))
-        })
-        .collect();
-    let by_node = if nodes.len() > 1 { format!(" ({})", nodes.join(", ")) } else { String::new() };
-    if free >= wanted {
-        return Finding::ok(name, format!("{free} of 2 MiB are free{by_node}"));
-    }
-    if !matches!(config.port.kind, PortType::Dpdk { .. }) {
-        return Finding::ok(name, format!("{free} of 2 MiB are free; only a dpdk port uses them"));
-    }
-    let found = format!(
-        "{free} of 2 MiB are free{by_node}, {wanted} would hold port.memory_mb; ordinary memory is used"
-    );
-    Finding::warn(name, found, format!("echo {wanted} > {dir}/nr_hugepages"))
-}
-
 fn device(host: &Host, config: &Config) -> Option<Finding> {
     let name = "device";
     let PortType::Dpdk { device: Some(device), .. } = &config.port.kind else { return None };
@@ -238,7 +172,8 @@ fn device(host: &Host, config: &Config) -> Option<Finding> {
             let path = format!("/sys/bus/pci/devices/{address}");
             if !host.exists(&path) {
                 let found = format!("no PCI device {address}");
-                return Some(Finding::fail(name, found, "dpdk-devbind.py --status-dev net"));
+                let fix = "dpdk-devbind.py --status-dev net; then change port.device";
+                return Some(Finding::fail(name, found, fix).by_hand());
             }
             Some(match host.link_name(&format!("{path}/driver")).as_deref() {
                 Some("vfio-pci" | "uio_pci_generic" | "igb_uio" | "mlx5_core" | "mlx4_core") => {
@@ -246,7 +181,8 @@ fn device(host: &Host, config: &Config) -> Option<Finding> {
                 }
                 driver => {
                     let found = format!("{address} has driver {}", driver.unwrap_or("none"));
-                    let fix = format!("dpdk-devbind.py --bind=vfio-pci {address}");
+                    let fix =
+                        format!("modprobe vfio-pci && dpdk-devbind.py --bind=vfio-pci {address}");
                     Finding::fail(name, found, fix)
                 }
             })
@@ -262,7 +198,8 @@ fn device(host: &Host, config: &Config) -> Option<Finding> {
                     name,
                     format!("no interface {interface}"),
                     "ip link; then change port.device in the configuration",
-                ),
+                )
+                .by_hand(),
                 Some(state) if state == "down" => {
                     let fix = format!("ip link set dev {interface} up");
                     Finding::fail(name, format!("interface {interface} is down"), fix)
@@ -283,7 +220,8 @@ fn io_uring(host: &Host) -> Finding {
         && major < 6
     {
         let found = format!("kernel {release} lacks multishot receive");
-        return Finding::warn(name, found, "use a kernel of 6.0 or newer, or port.type = \"udp\"");
+        let fix = "use a kernel of 6.0 or newer, or port.type = \"udp\"";
+        return Finding::warn(name, found, fix).by_hand();
     }
     match host.number("/proc/sys/kernel/io_uring_disabled") {
         Some(2) => {
@@ -291,7 +229,7 @@ fn io_uring(host: &Host) -> Finding {
             Finding::warn(name, "switched off by kernel.io_uring_disabled=2", fix)
         }
         Some(1) if !host.is_root => {
-            let fix = "sysctl -w kernel.io_uring_disabled=0, or run as root";
+            let fix = "sysctl -w kernel.io_uring_disabled=0";
             Finding::warn(name, "for privileged processes only", fix)
         }
         _ => Finding::ok(name, format!("kernel {release} has it")),

@@ -1,39 +1,8 @@
 //! The checks on hosts made of files.
 
-use std::path::PathBuf;
-
 use super::*;
 use crate::doctor::Status;
-
-/// A host of its own for one test.
-struct Fake(PathBuf);
-
-impl Fake {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("rl-doctor-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&root);
-        for (path, text) in files {
-            let path = root.join(path.trim_start_matches('/'));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        Fake(root)
-    }
-
-    fn host(&self, is_root: bool) -> Host {
-        Host::at(&self.0, is_root)
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn config(text: &str) -> Config {
-    Config::parse(text, "test").unwrap()
-}
+use crate::doctor::fake::{Fake, config};
 
 fn af_xdp() -> Config {
     config(
@@ -65,18 +34,6 @@ fn two_workers_on_one_physical_core_are_warned_about() {
     let fake = Fake::new("twins", &[ONLINE, ("/proc/self/status", STATUS), (twins, "0-1")]);
     let finding = cores(&fake.host(true), &config("[workers]\ncores = [0, 1]\n"));
     assert_eq!(finding.status, Status::Warn);
-}
-
-#[test]
-fn missing_hugepages_name_the_command_that_makes_them() {
-    let free = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
-    let few = Fake::new("few", &[(free, "0\n")]);
-    let finding = hugepages(&few.host(true), &af_xdp());
-    assert_eq!(finding.status, Status::Warn);
-    assert!(finding.fix.starts_with("echo 128 > /sys/kernel/mm/hugepages/"), "{}", finding.fix);
-    assert_eq!(hugepages(&few.host(true), &Config::default()).status, Status::Ok, "udp needs none");
-    let many = Fake::new("many", &[(free, "128\n")]);
-    assert_eq!(hugepages(&many.host(true), &af_xdp()).status, Status::Ok);
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! [`Finding`], so that tests can hand it another host.
 
 mod checks;
+#[cfg(test)]
+mod fake;
+mod hardware;
 mod host;
 
 use std::io::Write;
@@ -47,19 +50,35 @@ struct Finding {
     found: String,
     /// The command, or the act, that changes it; empty when nothing is to be done.
     fix: String,
+    /// The fix is an act for a person, not a command for a shell.
+    by_hand: bool,
 }
 
 impl Finding {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Finding { name, status: Status::Ok, found: found.into(), fix: String::new() }
+        let (found, fix) = (found.into(), String::new());
+        Finding { name, status: Status::Ok, found, fix, by_hand: false }
     }
 
     fn warn(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Finding { name, status: Status::Warn, found: found.into(), fix: fix.into() }
+        let (found, fix) = (found.into(), fix.into());
+        Finding { name, status: Status::Warn, found, fix, by_hand: false }
     }
 
     fn fail(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Finding { name, status: Status::Fail, found: found.into(), fix: fix.into() }
+        let (found, fix) = (found.into(), fix.into());
+        Finding { name, status: Status::Fail, found, fix, by_hand: false }
+    }
+
+    /// Its fix is nothing that a shell could run.
+    fn by_hand(self) -> Self {
+        Finding { by_hand: true, ..self }
+    }
+
+    /// The fix as a line of a script: what a shell cannot run is a comment.
+    fn line(&self) -> String {
+        let fix = self.fix.replace('\n', " ");
+        if self.by_hand { format!("# {}: {fix}", self.name) } else { fix }
     }
 }
 
@@ -69,12 +88,16 @@ pub fn run(place: &Place, args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let (config, mut findings) = configuration(place);
     findings.extend(checks::all(&host, &config));
     let mut out = std::io::stdout().lock();
-    if args.json {
+    if args.fix_commands {
+        for finding in findings.iter().filter(|finding| !finding.fix.is_empty()) {
+            writeln!(out, "{}", finding.line())?;
+        }
+    } else if args.json {
         let list: Vec<_> = findings
             .iter()
             .map(|finding| {
                 json!({"check": finding.name, "status": finding.status.word().to_lowercase(),
-                       "found": finding.found, "fix": finding.fix})
+                       "found": finding.found, "fix": finding.fix, "by_hand": finding.by_hand})
             })
             .collect();
         writeln!(out, "{}", json!({"schema": "roomlane.doctor.v1", "checks": list}))?;
@@ -104,10 +127,10 @@ fn configuration(place: &Place) -> (Config, Vec<Finding>) {
             findings.extend(crate::config_cmd::key_files(&config).into_iter().map(|problem| {
                 match problem {
                     crate::config_cmd::Problem::Error(text) => {
-                        Finding::fail("key files", text, "see the message")
+                        Finding::fail("key files", text, "see the message").by_hand()
                     }
                     crate::config_cmd::Problem::Unknown(text) => {
-                        Finding::warn("key files", text, "run roomlane doctor as root")
+                        Finding::warn("key files", text, "sudo roomlane doctor")
                     }
                 }
             }));

@@ -39,6 +39,8 @@ struct Scene {
     /// Zeros for nouns that show no rates.
     rates: Rates,
     control_alive: bool,
+    /// The counters of the port's driver, where they are shown.
+    xstats: Vec<(String, u64)>,
 }
 
 /// A noun's table for people and its members for programs.
@@ -172,7 +174,11 @@ fn look(stats: &Stats, args: &ShowArgs) -> Scene {
     if args.noun == Noun::Runtime {
         baseline::apply(&mut snapshot);
     }
-    Scene { snapshot, rates, control_alive: control_alive(stats.run_dir()) }
+    let xstats = match args.noun {
+        Noun::Port => stats.xstats(),
+        _ => vec![],
+    };
+    Scene { snapshot, rates, control_alive: control_alive(stats.run_dir()), xstats }
 }
 
 /// Whether somebody listens on the admin socket.
@@ -189,7 +195,10 @@ fn show(scene: &Scene, args: &ShowArgs) -> Result<Shown, Failure> {
     match args.noun {
         Noun::Node => no_id(id, args).map(|()| node::show(scene)),
         Noun::Worker => worker::show(scene, id),
-        Noun::Port => no_id(id, args).map(|()| port::show(scene)),
+        Noun::Port => match id {
+            Some("xstats") => Ok(port::xstats(&scene.xstats)),
+            _ => no_id(id, args).map(|()| port::show(scene)),
+        },
         Noun::Room => room::show(scene, id),
         Noun::Session => session::show(scene, id),
         Noun::Drops => no_id(id, args).map(|()| drops::show(scene, args.all)),

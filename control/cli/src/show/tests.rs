@@ -54,6 +54,7 @@ pub(super) fn scene() -> Scene {
     let snapshot = Snapshot {
         taken_ns: 100 * S,
         node,
+        port: Default::default(),
         shards: vec![
             ShardView { shard: 0, counters: Some(counters), worker: Some(worker) },
             ShardView { shard: 1, counters: None, worker: None },
@@ -62,7 +63,7 @@ pub(super) fn scene() -> Scene {
         sessions: vec![SessionView { row: session }],
     };
     let rates = Rates::between(&snapshot, &snapshot);
-    Scene { snapshot, rates, control_alive: false }
+    Scene { snapshot, rates, control_alive: false, xstats: vec![] }
 }
 
 fn args(noun: Noun, id: Option<&str>) -> ShowArgs {

@@ -68,6 +68,13 @@ pub fn claim(run_dir: &Path) -> Result<(Claim, Vec<String>), Failure> {
     Ok((claim, notices))
 }
 
+/// The supervisor that runs a node in a folder, by its pid.
+pub fn supervisor(run_dir: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(run_dir.join(PID_FILE)).ok()?;
+    let record = text.lines().next().and_then(Record::parse)?;
+    record.is_running().then_some(record.pid)
+}
+
 impl Claim {
     /// Writes down who runs now, besides this process.
     pub fn record(&mut self, children: &[(&str, u32)]) -> std::io::Result<()> {

@@ -29,6 +29,7 @@ use crate::exit::{Exit, Failure};
 use crate::programs;
 use child::{Child, Ids};
 use claim::Claim;
+pub use claim::supervisor;
 
 /// How long a process may take until it is ready, for the first time.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);

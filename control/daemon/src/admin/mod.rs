@@ -86,6 +86,9 @@ enum Act {
     },
     #[serde(rename = "session.kick")]
     Kick { session: String },
+    /// An operator is about to break something of this node on purpose: nothing but a line of the audit.
+    #[serde(rename = "drill")]
+    Drill { fault: Fault },
     #[serde(rename = "room.end")]
     EndRoom {
         sdkappid: u32,
@@ -108,6 +111,27 @@ pub enum RoomType {
     Internal,
 }
 
+/// What a drill breaks.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fault {
+    KillControl,
+    KillDataplane,
+    PortDown,
+    DiskFull,
+}
+
+impl Fault {
+    fn name(self) -> &'static str {
+        match self {
+            Fault::KillControl => "kill-control",
+            Fault::KillDataplane => "kill-dataplane",
+            Fault::PortDown => "port-down",
+            Fault::DiskFull => "disk-full",
+        }
+    }
+}
+
 impl Act {
     fn name(&self) -> &'static str {
         match self {
@@ -120,6 +144,7 @@ impl Act {
             Act::Look { .. } => "session.look",
             Act::Streams { .. } => "stream.list",
             Act::Kick { .. } => "session.kick",
+            Act::Drill { .. } => "drill",
             Act::EndRoom { .. } => "room.end",
         }
     }
@@ -130,7 +155,7 @@ impl Act {
             Act::Status {} | Act::Why { .. } | Act::Trail { .. } => Right::Read,
             Act::ShowTrace {} | Act::Look { .. } | Act::Streams { .. } => Right::Read,
             Act::StartTrace { .. } | Act::StopTrace {} => Right::Act,
-            Act::Kick { .. } | Act::EndRoom { .. } => Right::Act,
+            Act::Kick { .. } | Act::EndRoom { .. } | Act::Drill { .. } => Right::Act,
         }
     }
 
@@ -167,6 +192,7 @@ impl Act {
             | Act::Look { .. }
             | Act::Streams { .. }
             | Act::ShowTrace {} => String::new(),
+            Act::Drill { fault } => fault.name().to_owned(),
             Act::Kick { session } => {
                 session.parse::<SessionId>().map_or_else(|()| "?".into(), |id| id.to_string())
             }
@@ -430,6 +456,7 @@ async fn carry_out(act: &Act, hub: &Hub) -> Result<Value, Refused> {
                 _ => Ok(look::list(hub, seated).await),
             }
         }
+        Act::Drill { .. } => Ok(json!({})),
         Act::Kick { session } => {
             let id = session_id(session)?;
             match hub.kick(id) {

@@ -134,7 +134,8 @@ mod tests {
             about: String::new(),
         };
         let shards = vec![ShardView { shard: 0, counters: None, worker: Some(worker) }];
-        Snapshot { taken_ns: second * second_ns, node, shards, rooms: vec![], sessions: vec![] }
+        let (port, rooms, sessions) = (Default::default(), vec![], vec![]);
+        Snapshot { taken_ns: second * second_ns, node, port, shards, rooms, sessions }
     }
 
     fn told(security: &Security) -> Vec<(&'static str, String)> {

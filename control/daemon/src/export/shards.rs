@@ -5,6 +5,7 @@ use proto::counters::{
     BURST_BOUNDS, CLASSES, LATENCY_BUCKETS, STAGES, ShardCounters, WorkerCounters,
 };
 use proto::metric;
+use proto::port::{LINK_UNKNOWN, LINK_UP, PortState};
 use stats::{Rates, Snapshot};
 
 use super::text::Text;
@@ -41,7 +42,26 @@ pub fn write(text: &mut Text, snapshot: &Snapshot, rates: Option<&Rates>) {
             }
         }
     }
+    port(text, &snapshot.port);
     text.add(&metric::STRESS, &[], stress(snapshot, rates));
+}
+
+fn port(text: &mut Text, port: &PortState) {
+    if port.link != LINK_UNKNOWN {
+        text.add(&metric::PORT_UP, &[], u8::from(port.link == LINK_UP));
+        text.add(&metric::PORT_LINK_CHANGES, &[], port.link_changes);
+    }
+    // Sockets of the kernel's have no such counters; theirs are the kernel's.
+    if port.has_totals == 1 {
+        for (reason, count) in [
+            ("missed", port.rx_missed),
+            ("error_in", port.rx_errors),
+            ("error_out", port.tx_errors),
+            ("no_buffer", port.rx_no_mbuf),
+        ] {
+            text.add(&metric::PORT_LOST, &[reason], count);
+        }
+    }
 }
 
 /// The fullest of what a node can run out of, 0 to 1.
@@ -149,6 +169,8 @@ fn loop_(text: &mut Text, worker: &str, counters: &WorkerCounters, now_ns: u64) 
 
 #[cfg(test)]
 mod tests {
+    use proto::port::LINK_DOWN;
+
     use super::*;
 
     #[test]
@@ -176,6 +198,9 @@ mod tests {
             "roomlane_worker_heartbeat_age_seconds{worker=\"0\"} 1.5",
             "roomlane_burst_packets_bucket{worker=\"0\",le=\"32\"} 2",
             "roomlane_burst_packets_sum{worker=\"0\"} 40",
+            "roomlane_port_up 0",
+            "roomlane_port_link_changes_total 3",
+            "roomlane_port_lost_packets_total{reason=\"missed\"} 5",
             "roomlane_turn_seconds_bucket{worker=\"0\",le=\"0.000002\"} 6",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -209,10 +234,18 @@ mod tests {
             rooms_max: 4,
             about: String::new(),
         };
+        let port = PortState {
+            link: LINK_DOWN,
+            link_changes: 3,
+            has_totals: 1,
+            rx_missed: 5,
+            ..PortState::default()
+        };
         let shard = stats::ShardView { shard: 0, counters: Some(counters), worker: Some(worker) };
         Snapshot {
             taken_ns: 2_000_000_000,
             node,
+            port,
             shards: vec![shard],
             rooms: vec![],
             sessions: vec![],

@@ -23,7 +23,14 @@ fn seen(seconds: u64, instance: u64, drops: &[(DropReason, u64)], restarts: u64)
         about: String::new(),
     };
     let shards = vec![ShardView { shard: 0, counters: Some(counters), worker: Some(worker) }];
-    Snapshot { taken_ns: seconds * 1_000_000_000, node, shards, rooms: vec![], sessions: vec![] }
+    Snapshot {
+        taken_ns: seconds * 1_000_000_000,
+        node,
+        port: Default::default(),
+        shards,
+        rooms: vec![],
+        sessions: vec![],
+    }
 }
 
 fn outside(seconds: u64, step_ns: i64) -> Outside {
