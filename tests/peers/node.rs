@@ -63,8 +63,6 @@ pub struct NodeConfig {
     pub more: String,
     /// Audit file and incidents lie on a disk of their own of this many KiB, which no other process sees.
     pub disk_kib: Option<u32>,
-    /// Where the audit file lies, instead of beside the sockets.
-    pub logs: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -74,8 +72,14 @@ impl NodeConfig {
             "udp" | "uring" => format!("type = \"{device}\"\n"),
             device => format!("type = \"dpdk\"\ndevice = \"{device}\"\n"),
         };
-        let (workers, more) = (String::new(), String::new());
-        NodeConfig { port, workers, user: None, https: false, more, disk_kib: None, logs: None }
+        NodeConfig {
+            port,
+            workers: String::new(),
+            user: None,
+            https: false,
+            more: String::new(),
+            disk_kib: None,
+        }
     }
 
     fn text(&self, dir: &Path) -> String {
@@ -146,9 +150,6 @@ impl Node {
         };
         command.args(["up", "--config"]).arg(dir.join("node.toml")).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        if let Some(logs) = &config.logs {
-            command.env("LOGS_DIRECTORY", logs);
-        }
         let up = command.spawn().expect("ip is there, or no namespace would be");
         let mut node = Node { dir, programs, secret, up: Some(up) };
         Some(node.wait_until_up().map(|()| node))

@@ -16,6 +16,8 @@ const DROPS_MIN_PER_S: f64 = 10.0;
 const WORKER_STALLED_NS: u64 = 1_000_000_000;
 /// Refused tokens per second that are more than somebody's mistake.
 const REFUSED_PER_S: f64 = 2.0;
+/// Packets per second that a device may lose before it is told.
+const PORT_LOST_PER_S: f64 = 1.0;
 /// How long a thing that happened once stays in the head; seconds.
 pub const ONCE_S: u64 = 60;
 /// How long a rate's alarm stays after the rate fell; seconds.
@@ -167,6 +169,10 @@ fn port(app: &App, found: &mut Findings) {
     if app.about["link"] == "down" {
         found.state("port", "port down: its link carries nothing");
     }
+    let lost = app.rates.port_lost_ps;
+    if lost >= PORT_LOST_PER_S {
+        found.rate("port loss", format!("port loses {}/s, see Ports", crate::grid::short(lost)));
+    }
 }
 
 fn drops(app: &App, found: &mut Findings) {
@@ -290,6 +296,8 @@ mod tests {
             |text: &'static str| after(move |look, _| look.snapshot.node.about = text.into());
         assert!(down(r#"{"link":"down"}"#).contains("port down"));
         assert!(!down(r#"{"link":"up"}"#).contains("port down"));
+        let missed = after(|look, _| look.snapshot.port.rx_missed = 40);
+        assert!(missed.contains("port loses 40/s, see Ports"), "{missed}");
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub enum Command {
     #[command(arg_required_else_help = true)]
     Config(ConfigArgs),
     /// Look at the host: memory, privileges, cores, devices; print what would fix each problem.
-    Doctor(DoctorArgs),
+    Doctor(crate::doctor::DoctorArgs),
     /// Break one thing of a lab node on purpose, measure what is promised for that, write a report.
     Drill(crate::drill::DrillArgs),
     /// Publish to a room or view one with an ordinary media tool.
@@ -489,17 +489,6 @@ pub enum ConfigAct {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(Debug, Args)]
-pub struct DoctorArgs {
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Print nothing but the commands that fix what was found, as a script for root to read and run; what
-    /// a person must do is a comment.
-    #[arg(long, conflicts_with = "json")]
-    pub fix_commands: bool,
 }
 
 #[derive(Debug, Args)]

@@ -50,6 +50,12 @@ pub struct PortState {
 }
 
 impl PortState {
+    /// Packets that the device lost: missed, broken, not sent, or without a buffer.
+    pub fn lost(&self) -> u64 {
+        let counts = [self.rx_missed, self.rx_errors, self.tx_errors, self.rx_no_mbuf];
+        counts.iter().fold(0, |sum, count| sum.wrapping_add(*count))
+    }
+
     /// The link in a word; `None` where nobody knows.
     pub fn link_word(&self) -> Option<&'static str> {
         match self.link {

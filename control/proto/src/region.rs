@@ -5,7 +5,7 @@ use crate::port::{PortState, Xstats};
 use crate::snapshot::{RoomRow, SessionRow};
 
 /// Version of everything below; a reader refuses another one.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// Bytes of a shard's command ring, and of its event ring.
 pub const RING_BYTES: usize = 1 << 20;

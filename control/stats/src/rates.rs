@@ -21,6 +21,8 @@ pub struct Rates {
     pub drops_ps: f64,
     /// Drops per second by reason, in the order of [`DropReason::ALL`].
     pub drops_by_reason_ps: Vec<f64>,
+    /// Packets per second that the port's device lost by its own count; no drops, for nobody saw them.
+    pub port_lost_ps: f64,
     /// Workers in their order.
     pub workers: Vec<WorkerRates>,
 }
@@ -64,6 +66,7 @@ impl Rates {
             tx_bps: per_s(before.tx_bytes, after.tx_bytes) * 8.0,
             drops_ps: drops.iter().sum(),
             drops_by_reason_ps: drops,
+            port_lost_ps: per_s(old.port.lost(), new.port.lost()),
             workers: workers.map(|(old, new)| worker(old, new, seconds)).collect(),
         }
     }

@@ -1,5 +1,5 @@
-//! What ends soon and what somebody has to look after, then what happened, newest first: what this program saw change, and what control
-//! remembers of joins, refusals, ends and acts, each with who did it.
+//! What ends soon and what somebody has to look after, then what happened, newest first: what this program
+//! saw change, and what control remembers of joins, refusals, ends and acts, each with who did it.
 
 use proto::GrantWord;
 use serde_json::Value;

@@ -12,13 +12,25 @@ mod host;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::Args;
 use config::Config;
 use serde_json::json;
 
-use crate::args::{DoctorArgs, Place};
+use crate::args::Place;
 use crate::exit::Failure;
 use crate::table::Table;
 use host::Host;
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the commands that fix what was found, as a script for root to read and run; what
+    /// a person must do is a comment.
+    #[arg(long, conflicts_with = "json")]
+    fix_commands: bool,
+}
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

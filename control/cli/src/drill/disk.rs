@@ -19,6 +19,8 @@ use crate::{act, audit_cmd};
 const STEP_BYTES: u64 = 1 << 30;
 /// The smallest.
 const BLOCK_BYTES: u64 = 4096;
+/// A promise.
+const UNWRITTEN: &str = "an act that cannot be written down is told";
 /// Acts that are tried until one cannot be written.
 const ACTS_MAX: usize = 64;
 /// A file system whose space is the host's memory.
@@ -28,6 +30,7 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 pub fn full(drill: &mut Drill<'_>) -> Result<(), Failure> {
     let status = drill.status().unwrap_or_default();
     drill.report.version("control", &status["version"]);
+    // Control may see other file systems than this shell does.
     let audit = audit_file(status["pid"].as_u64());
     let beside = || audit.as_deref().and_then(Path::parent).map(Path::to_owned);
     let none = || Failure::new(Exit::Refused, "the audit file was not found; name a --folder");
@@ -42,12 +45,13 @@ pub fn full(drill: &mut Drill<'_>) -> Result<(), Failure> {
     drill.did(format!("took {mib} MiB, all that was free, for {} s", hold.as_secs_f64()));
     let mut slowest = Duration::ZERO;
     let mut silent = 0;
-    // The audit file's last block has room for some lines still.
+    // What was set aside for the audit file lasts for some lines still.
     for _ in 0..ACTS_MAX {
-        silent += u32::from(act::ask(&drill.dirs, &act()).is_err());
+        let refused = act::ask(&drill.dirs, &act()).is_err();
         if failed_acts(drill) > failed_before {
             break;
         }
+        silent += u32::from(refused);
     }
     while began.elapsed() < hold {
         let asked = Instant::now();
@@ -82,20 +86,15 @@ pub fn full(drill: &mut Drill<'_>) -> Result<(), Failure> {
     match audit.as_deref().filter(|audit| is_inside(audit, &folder)) {
         Some(audit) => {
             match failed {
-                0 => report.unmeasured("an act that could not be written is told", "all were"),
-                _ => report.promise(
-                    "an act that could not be written is told",
-                    "untold",
-                    0.0,
-                    Some(0.0),
-                ),
+                0 => report.unmeasured(UNWRITTEN, "all could be"),
+                _ => report.promise(UNWRITTEN, "untold", 0.0, Some(0.0)),
             }
             let again = failed_after as f64;
             report.promise("acts are written again afterwards", "not written", 0.0, Some(again));
             let faults = audit_cmd::faults(audit)? as f64;
             report.promise("the audit file's chain holds", "faults", 0.0, Some(faults));
         }
-        None => report.unmeasured("an act that could not be written is told", "another disk"),
+        None => report.unmeasured(UNWRITTEN, "the audit file is on another disk"),
     }
     Ok(())
 }
@@ -110,11 +109,14 @@ fn failed_acts(drill: &Drill<'_>) -> u64 {
     status["security"]["audit_failed"].as_u64().unwrap_or_default()
 }
 
-/// The file that control has open.
+/// The file that control has open, as it is seen from there.
 fn audit_file(control: Option<u64>) -> Option<PathBuf> {
-    let files = std::fs::read_dir(format!("/proc/{}/fd", control?)).ok()?;
+    let control = PathBuf::from(format!("/proc/{}", control?));
+    let files = std::fs::read_dir(control.join("fd")).ok()?;
     let mut targets = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-    targets.find(|path| path.file_name().is_some_and(|name| name == audit_cmd::AUDIT_FILE))
+    let is_it = |path: &PathBuf| path.file_name().is_some_and(|it| it == audit_cmd::AUDIT_FILE);
+    let path = targets.find(is_it)?;
+    Some(control.join("root").join(path.strip_prefix("/").ok()?))
 }
 
 /// Whether both are on one file system.
