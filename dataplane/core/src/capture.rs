@@ -91,6 +91,7 @@ impl<P: Provider> Shard<P> {
     }
 
     /// Tells the headers of a burst that is over.
+    #[cold]
     pub(crate) fn capture_burst(&mut self, work: &Work) {
         for i in 0..work.len {
             if work.session[i] != NONE {
@@ -102,6 +103,7 @@ impl<P: Provider> Shard<P> {
     }
 
     /// Tells a packet that leaves for a session's peer.
+    #[cold]
     pub(crate) fn capture_sent(&mut self, session: u32, path: Path, datagram: &[u8]) {
         if self.trace.captures.is_on() {
             self.tell_head(session, Front::of(path, datagram), true);

@@ -22,8 +22,8 @@ use crate::{BURST_MAX, Buf, Burst, Now};
 pub struct Trace {
     /// Packets are looked at, by the trace or by a capture.
     is_on: bool,
-    /// Headers that are told on their own.
-    pub(crate) captures: Captures,
+    /// Headers that are told on their own: out of the way of a shard that tells none.
+    pub(crate) captures: Box<Captures>,
     room: RoomNo,
     /// Packets to be told still; zero is off.
     left: u16,
@@ -47,7 +47,7 @@ impl Default for Trace {
     fn default() -> Self {
         Trace {
             is_on: false,
-            captures: Captures::default(),
+            captures: Box::default(),
             room: RoomNo(0),
             left: 0,
             drops_only: false,
@@ -67,6 +67,14 @@ impl Trace {
     /// Whether packets are told, by the trace or by a capture.
     pub fn is_on(&self) -> bool {
         self.is_on
+    }
+
+    /// Begins anew, and leaves captures alone.
+    fn begin(&mut self, room: RoomNo, left: u16, drops_only: bool) {
+        (self.room, self.left, self.drops_only) = (room, left, drops_only);
+        (self.number, self.skipped, self.current, self.copies) = (0, 0, None, 0);
+        (self.cut, self.told) = (0, 0);
+        self.settle();
     }
 
     /// Writes down what [`Trace::is_on`] says, after a change.
@@ -101,9 +109,7 @@ impl<P: Provider> Shard<P> {
             return Err(Refusal::Invalid);
         }
         let TraceOrder { room, count, drops_only } = order;
-        let captures = std::mem::take(&mut self.trace.captures);
-        self.trace = Trace { room, left: count, drops_only, captures, ..Trace::default() };
-        self.trace.settle();
+        self.trace.begin(room, count, drops_only);
         Ok(())
     }
 

@@ -475,6 +475,12 @@ fn seal_batch<P: Provider, I: Io>(
         seal_jobs(&shard.provider, &mut jobs, payload.len());
         lens.extend(jobs.iter().map(|job| job.result.unwrap_or(0)));
     }
+    // Once for all of them: the loop below is too hot for a call that is never made.
+    if shard.trace.is_on() {
+        for ((entry, buf), len) in batch.to.iter().zip(&batch.bufs).zip(&lens) {
+            capture(shard, entry, &buf.bytes()[..*len]);
+        }
+    }
     let (mut sent, mut bytes) = (0, 0);
     for ((entry, mut buf), len) in batch.to.drain(..).zip(batch.bufs.drain(..)).zip(lens) {
         if len == 0 {
@@ -524,6 +530,9 @@ fn seal_in_place<P: Provider, I: Io>(
     match len {
         Ok(len) => {
             buf.truncate(len);
+            if shard.trace.is_on() {
+                capture(shard, &entry, buf.bytes());
+            }
             let bytes = send(shard, io, media, entry, payload_len, buf);
             count(shard, media, 1, bytes);
             1
@@ -532,6 +541,15 @@ fn seal_in_place<P: Provider, I: Io>(
             io.free(buf);
             0
         }
+    }
+}
+
+/// Tells the header of a sealed copy; of none where it is empty.
+#[cold]
+fn capture<P: Provider>(shard: &mut Shard<P>, entry: &Entry, copy: &[u8]) {
+    if !copy.is_empty() {
+        let path = shard.sessions[entry.session as usize].path;
+        shard.capture_sent(entry.session, path, copy);
     }
 }
 
@@ -551,11 +569,7 @@ fn send<P: Provider, I: Io>(
     let slot = &mut shard.slots[entry.slot];
     slot.tx_packets = slot.tx_packets.wrapping_add(1);
     slot.tx_octets = slot.tx_octets.wrapping_add(payload_len as u32);
-    let path = session.path;
-    if shard.trace.is_on() {
-        shard.capture_sent(entry.session, path, buf.bytes());
-    }
-    io.send(Datagram { path, dscp: media.dscp, buf });
+    io.send(Datagram { path: session.path, dscp: media.dscp, buf });
     bytes
 }
 
