@@ -174,9 +174,10 @@ fn count(case: &Case) -> Result<f64> {
         run => run.context("valgrind")?,
     };
     let said = String::from_utf8_lossy(&run.stderr);
-    ensure!(run.status.success(), "{} under valgrind: {}: {said}", case.name, run.status);
-    let text = std::fs::read_to_string(&out).context("what callgrind wrote")?;
+    let text = std::fs::read_to_string(&out);
     let _ = std::fs::remove_file(&out);
+    ensure!(run.status.success(), "{} under valgrind: {}: {said}", case.name, run.status);
+    let text = text.context("what callgrind wrote")?;
     let total = total(&text).with_context(|| format!("callgrind wrote no total: {said}"))?;
     ensure!(total > 0, "{}: callgrind did not see the function it counts from", case.name);
     Ok(total as f64 / case.packets as f64)
