@@ -134,7 +134,7 @@ pub enum Command {
     Token(crate::token_cmd::TokenArgs),
     /// Check the record of operators' acts.
     #[command(arg_required_else_help = true)]
-    Audit(AuditArgs),
+    Audit(crate::audit_cmd::AuditArgs),
     /// The terminal dashboard (runs roomlane-top).
     Top(TopArgs),
     /// Measure: loads, ladders, flame graphs (runs roomlane-perf).
@@ -149,25 +149,6 @@ pub enum Command {
     Man(crate::pages::ManArgs),
     #[command(external_subcommand)]
     External(Vec<OsString>),
-}
-
-/// `roomlane audit`.
-#[derive(Debug, Args)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    pub act: AuditAct,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuditAct {
-    /// Check that no line was changed, taken out or put in; exit code 1 when one was.
-    Verify {
-        /// The file [default: audit.jsonl of the service or of the node].
-        file: Option<PathBuf>,
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// What to show.

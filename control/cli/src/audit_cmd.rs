@@ -3,14 +3,34 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::args::{AuditAct, AuditArgs, Place};
+use crate::args::Place;
 use crate::exit::{Exit, Failure};
 
 /// The file's name, as the control daemon makes it.
 pub const AUDIT_FILE: &str = "audit.jsonl";
+
+/// `roomlane audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    pub act: AuditAct,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditAct {
+    /// Check that no line was changed, taken out or put in; exit code 1 when one was.
+    Verify {
+        /// The file [default: audit.jsonl of the service or of the node].
+        file: Option<PathBuf>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
