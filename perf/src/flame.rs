@@ -2,19 +2,17 @@
 //! program then runs itself.
 //!
 //! The kernel's sampler does the work (`perf record`, package linux-perf), by the clock of the CPU, which virtual
-//! machines have too. It walks the stack by frame pointers: builds of this tree have them. `inferno` draws.
+//! machines have too. It walks the stack by frame pointers: builds of this tree have them. `inferno`, a program of
+//! its own because of its licence, folds stacks and draws.
 
 use std::fs;
-use std::io::{BufReader, Cursor, ErrorKind};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use inferno::collapse::Collapse;
-use inferno::collapse::perf::{Folder, Options as Folding};
-use inferno::flamegraph::{self, Options as Drawing};
 use roomlane_core::{BURST_MAX, Duration, TX_BURST_MAX};
 use serde_json::{Value, json};
 
@@ -26,6 +24,9 @@ use crate::scenario::Shape;
 const ROOMS: u32 = 16;
 /// Where the picture goes when nobody says.
 const DEFAULT_OUT: &str = "roomlane-flame.svg";
+
+/// How to get what draws; scripts/install has the same version.
+const INSTALL: &str = "cargo install inferno --version 0.12.8 --locked";
 
 /// What `flame` takes.
 #[derive(Debug, Args)]
@@ -178,12 +179,27 @@ fn perf(words: &[&str]) -> Result<Output> {
     })
 }
 
+/// One of inferno's programs, given `input`; what it writes.
+fn inferno(program: &str, words: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow::anyhow!("{program} is not installed: {INSTALL}"),
+        _ => anyhow::Error::new(error).context(program.to_owned()),
+    })?;
+    let mut stdin = child.stdin.take().context("its input is a pipe")?;
+    let output = std::thread::scope(|scope| {
+        // Beside reading, or both would wait for each other; a program that ends early is told by its status.
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output()
+    })?;
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}
+
 /// One line a stack, with how often it was seen.
 fn fold(script: &[u8]) -> Result<String> {
-    let mut folded = vec![];
-    Folder::from(Folding::default())
-        .collapse(BufReader::new(Cursor::new(script)), &mut folded)
-        .context("the samples that perf wrote")?;
+    let folded = inferno("inferno-collapse-perf", &[], script)?;
     let folded = String::from_utf8(folded).context("names that are text")?;
     Ok(folded.lines().map(|line| plain(line) + "\n").collect())
 }
@@ -208,17 +224,15 @@ fn draw(folded: &str, options: &Options, out: &Path) -> Result<Drawn> {
         "no sample in {} s: the process was idle; sample it under load, or longer",
         options.seconds
     );
-    let mut drawing = Drawing::default();
-    drawing.title = match options.pid {
+    let title = match options.pid {
         Some(pid) => format!("roomlane: process {pid}, {} s, {samples} samples", options.seconds),
         None => format!(
             "roomlane: shard 1:{}, {} B, {} s, {samples} samples",
             options.fanout, options.payload, options.seconds
         ),
     };
-    drawing.count_name = "samples".to_owned();
-    let mut picture = vec![];
-    flamegraph::from_lines(&mut drawing, folded.lines(), &mut picture).context("the picture")?;
+    let words = ["--title", &title, "--countname", "samples"];
+    let picture = inferno("inferno-flamegraph", &words, folded.as_bytes())?;
     fs::write(out, picture).with_context(|| out.display().to_string())?;
     let share = |stage: &str| {
         let is_in = |line: &&str| line.contains(&format!("::stage::{stage}::{stage}"));
