@@ -159,17 +159,31 @@ impl Ipv4Repr {
         let out = out.get_mut(..HEADER_LEN).ok_or(Error::NoSpace)?;
         let total = u16::try_from(self.payload_len.saturating_add(HEADER_LEN))
             .map_err(|_| Error::BadLength)?;
-        bytes::put(out, 0, [0x45, self.dscp << 2]);
-        bytes::put(out, 2, total.to_be_bytes());
-        bytes::put(out, 4, self.ident.to_be_bytes());
-        bytes::put(out, 6, [u8::from(self.dont_fragment) << 6, 0]);
-        bytes::put(out, 8, [self.ttl, self.protocol.0, 0, 0]);
-        bytes::put(out, 12, self.src.octets());
-        bytes::put(out, 16, self.dst.octets());
-        let sum = Sum::ZERO.with(out).checksum();
-        bytes::put(out, 10, sum.to_be_bytes());
+        // Made in registers and written once: a sum over what was just stored in parts would wait for the stores.
+        let flags = u16::from(self.dont_fragment) << 14;
+        let first = four([0x4500 | u16::from(self.dscp << 2), total, self.ident, flags]);
+        let [src_high, src_low] = halves(self.src);
+        let second = |sum| {
+            four([u16::from(self.ttl) << 8 | u16::from(self.protocol.0), sum, src_high, src_low])
+        };
+        let dst = self.dst.octets();
+        let sum = Sum::ZERO.with(&first).with(&second(0)).with(&dst).checksum();
+        bytes::put(out, 0, first);
+        bytes::put(out, 8, second(sum));
+        bytes::put(out, 16, dst);
         Ok(HEADER_LEN)
     }
+}
+
+/// Four fields of 16 bits, as they go on the wire.
+#[inline]
+fn four(fields: [u16; 4]) -> [u8; 8] {
+    fields.into_iter().fold(0, |word, field| word << 16 | u64::from(field)).to_be_bytes()
+}
+
+fn halves(address: Ipv4Addr) -> [u16; 2] {
+    let bits = address.to_bits();
+    [(bits >> 16) as u16, bits as u16]
 }
 
 #[cfg(test)]

@@ -90,8 +90,10 @@ impl UdpRepr {
     /// `NoSpace` below eight bytes; `BadLength` above 65,535 bytes, or addresses of two families.
     #[inline]
     pub fn emit(&self, src: IpAddr, dst: IpAddr, datagram: &mut [u8]) -> Result<()> {
-        let seed = self.emit_header(src, dst, datagram)?;
-        bytes::put(datagram, 6, seed.with(datagram).udp_checksum().to_be_bytes());
+        let (seed, len) = self.seed(src, dst, datagram)?;
+        let payload = datagram.get(HEADER_LEN..).unwrap_or_default();
+        let sum = seed.with(&self.header(len, 0)).with(payload).udp_checksum();
+        bytes::put(datagram, 0, self.header(len, sum));
         Ok(())
     }
 
@@ -102,23 +104,27 @@ impl UdpRepr {
     /// As [`UdpRepr::emit`].
     #[inline]
     pub fn emit_partial(&self, src: IpAddr, dst: IpAddr, datagram: &mut [u8]) -> Result<()> {
-        let seed = self.emit_header(src, dst, datagram)?;
-        bytes::put(datagram, 6, seed.fold().to_be_bytes());
+        let (seed, len) = self.seed(src, dst, datagram)?;
+        bytes::put(datagram, 0, self.header(len, seed.fold()));
         Ok(())
     }
 
-    /// Writes everything but the checksum, which is zero, and gives the pseudo header's sum.
-    fn emit_header(&self, src: IpAddr, dst: IpAddr, datagram: &mut [u8]) -> Result<Sum> {
+    /// The pseudo header's sum, and the length.
+    fn seed(&self, src: IpAddr, dst: IpAddr, datagram: &[u8]) -> Result<(Sum, u16)> {
         if datagram.len() < HEADER_LEN {
             return Err(Error::NoSpace);
         }
         let len = u16::try_from(datagram.len()).map_err(|_| Error::BadLength)?;
         let seed = Sum::pseudo(src, dst, Protocol::UDP, len.into()).ok_or(Error::BadLength)?;
-        bytes::put(datagram, 0, self.src_port.to_be_bytes());
-        bytes::put(datagram, 2, self.dst_port.to_be_bytes());
-        bytes::put(datagram, 4, len.to_be_bytes());
-        bytes::put(datagram, 6, [0, 0]);
-        Ok(seed)
+        Ok((seed, len))
+    }
+
+    /// The header as it goes on the wire, made in registers and written once: a sum over what was just stored in
+    /// parts would wait for the stores.
+    #[inline]
+    fn header(&self, len: u16, checksum: u16) -> [u8; HEADER_LEN] {
+        let fields = [self.src_port, self.dst_port, len, checksum];
+        fields.into_iter().fold(0, |word, field| word << 16 | u64::from(field)).to_be_bytes()
     }
 }
 
