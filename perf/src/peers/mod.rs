@@ -220,6 +220,13 @@ fn tell(
         let name = format!("{}_payload_{payload}", kind.name());
         let used = runs.total_ns.len() as u64;
         report.sampled(used + u64::from(runs.rejected), runs.rejected.into());
+        if used == 0 {
+            let why = "each run lost more than 1 %: give a lower --pps";
+            let rejected = f64::from(runs.rejected);
+            let figure = Figure::new(format!("{name}_rejected_runs"), rejected, "");
+            report.push(figure.at_most(Some(0.0)).note(why.to_owned()));
+            continue;
+        }
         let (rate, p50_us) = (median(runs.rate.clone()), median(runs.p50_us.clone()));
         for (what, values) in [("cpu", &runs.total_ns), ("cpu_user", &runs.user_ns)] {
             report.push(
@@ -238,10 +245,8 @@ fn tell(
             .note("in memory, no system call in it".to_owned())
             .detail(json!({ "runs_ns": ring })),
     );
-    let Some(peer) = kinds.iter().position(|kind| *kind == Kind::Rtpengine).map(|at| &all[at])
-    else {
-        return;
-    };
+    let peer = kinds.iter().position(|kind| *kind == Kind::Rtpengine).map(|at| &all[at]);
+    let Some(peer) = peer.filter(|peer| !peer.total_ns.is_empty()) else { return };
     let (peer_ns, peer_user_ns) = (median(peer.total_ns.clone()), median(peer.user_ns.clone()));
     let mut share = |name: String, value: f64, max: Option<f64>| {
         let times = format!("rtpengine uses {:.1} times as much", 1.0 / value);

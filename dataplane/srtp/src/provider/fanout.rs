@@ -96,16 +96,20 @@ impl FanoutProvider {
     }
 
     /// Seals jobs that have profile and plaintext in common.
-    fn seal_gcm<const R: usize>(&self, jobs: &mut [SealJob<'_, FanoutKey>], of: Parts<R>) {
+    fn seal_gcm<const R: usize>(&self, jobs: &mut [SealJob<'_, FanoutKey>])
+    where
+        FanoutKey: Parts<R>,
+    {
         for jobs in jobs.chunks_mut(BATCH) {
             let plaintext = jobs[0].plaintext;
+            let is_refused = self.is_refused.get();
             let mut packets = ArrayVec::<Seal<'_, R>, BATCH>::new();
             let mut sample = None;
             for (at, job) in jobs.iter_mut().enumerate() {
-                let Some((salt, context)) = of(job.key) else { continue };
+                let Some((salt, context)) = job.key.parts() else { continue };
                 let (header_len, len) = (job.header_len, job.plaintext.len());
                 let is_taken = header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
-                if self.is_refused.get() || !is_taken {
+                if is_refused || !is_taken {
                     job.result = seal_by_ring(job, salt, context);
                     continue;
                 }
@@ -128,17 +132,20 @@ impl FanoutProvider {
             }
             drop(packets);
             if let Some(sample) = sample {
-                self.look_at(jobs, sample, of);
+                self.look_at::<R>(jobs, sample);
             }
         }
     }
 
     /// Opens jobs that have the profile in common.
-    fn open_gcm<const R: usize>(&self, jobs: &mut [OpenJob<'_, FanoutKey>], of: Parts<R>) {
+    fn open_gcm<const R: usize>(&self, jobs: &mut [OpenJob<'_, FanoutKey>])
+    where
+        FanoutKey: Parts<R>,
+    {
         for jobs in jobs.chunks_mut(BATCH) {
             let mut packets = ArrayVec::<Open<'_, R>, BATCH>::new();
             for job in jobs.iter_mut() {
-                let Some((salt, context)) = of(job.key) else { continue };
+                let Some((salt, context)) = job.key.parts() else { continue };
                 let is_taken = aead::payload_len(job.buf.len(), job.header_len).is_some();
                 if job.header_len < RTP_HEADER_MIN {
                     job.result = Err(OpenError::TooShort);
@@ -245,14 +252,15 @@ impl FanoutProvider {
         &self,
         jobs: &mut [SealJob<'_, FanoutKey>],
         sample: (usize, PacketIndex),
-        of: Parts<R>,
-    ) {
+    ) where
+        FanoutKey: Parts<R>,
+    {
         match self.until_check.get().checked_sub(jobs.len() as u32) {
             Some(left) => self.until_check.set(left),
             None => {
                 self.until_check.set(CHECK_EVERY);
                 self.checks.set(self.checks.get() + 1);
-                if !is_right(&jobs[sample.0], sample.1, of) {
+                if !is_right::<R>(&jobs[sample.0], sample.1) {
                     self.is_refused.set(true);
                     jobs.iter_mut().for_each(|job| job.result = Err(SealError::Refused));
                 }
@@ -293,8 +301,8 @@ impl Provider for FanoutProvider {
     fn open_many(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
         for run in jobs.chunk_by_mut(|a, b| a.key.profile() == b.key.profile()) {
             match run[0].key.0 {
-                Cipher::Gcm128 { .. } => self.open_gcm(run, FanoutKey::aes_128),
-                Cipher::Gcm256 { .. } => self.open_gcm(run, FanoutKey::aes_256),
+                Cipher::Gcm128 { .. } => self.open_gcm::<AES_128>(run),
+                Cipher::Gcm256 { .. } => self.open_gcm::<AES_256>(run),
                 Cipher::FastCm { .. } => self.open_fast_cm(run),
                 Cipher::Cm(_) => run.iter_mut().for_each(open_cm),
             }
@@ -308,8 +316,8 @@ impl Provider for FanoutProvider {
         };
         for run in jobs.chunk_by_mut(alike) {
             match run[0].key.0 {
-                Cipher::Gcm128 { .. } => self.seal_gcm(run, FanoutKey::aes_128),
-                Cipher::Gcm256 { .. } => self.seal_gcm(run, FanoutKey::aes_256),
+                Cipher::Gcm128 { .. } => self.seal_gcm::<AES_128>(run),
+                Cipher::Gcm256 { .. } => self.seal_gcm::<AES_256>(run),
                 Cipher::FastCm { .. } => self.seal_fast_cm(run),
                 Cipher::Cm(_) => run.iter_mut().for_each(seal_cm),
             }
@@ -394,26 +402,33 @@ enum Cipher {
     Cm(CmKey),
 }
 
-/// Salt and context of a key, if it has `R` rounds.
-type Parts<const R: usize> = fn(&FanoutKey) -> Option<(&[u8; IV], &Context<R>)>;
+/// What a key for AES-GCM with `R` rounds is made of.
+trait Parts<const R: usize> {
+    /// Salt and context, if it is such a key.
+    fn parts(&self) -> Option<(&[u8; IV], &Context<R>)>;
+}
 
-impl FanoutKey {
-    #[inline]
-    fn aes_128(&self) -> Option<(&[u8; IV], &Context<AES_128>)> {
+impl Parts<AES_128> for FanoutKey {
+    #[inline(always)]
+    fn parts(&self) -> Option<(&[u8; IV], &Context<AES_128>)> {
         match &self.0 {
             Cipher::Gcm128 { salt, context } => Some((salt, context)),
             _ => None,
         }
     }
+}
 
-    #[inline]
-    fn aes_256(&self) -> Option<(&[u8; IV], &Context<AES_256>)> {
+impl Parts<AES_256> for FanoutKey {
+    #[inline(always)]
+    fn parts(&self) -> Option<(&[u8; IV], &Context<AES_256>)> {
         match &self.0 {
             Cipher::Gcm256 { salt, context } => Some((salt, context)),
             _ => None,
         }
     }
+}
 
+impl FanoutKey {
     #[inline]
     fn profile(&self) -> Profile {
         match self.0 {
@@ -479,12 +494,13 @@ fn seal_cm(job: &mut SealJob<'_, FanoutKey>) {
 
 /// Whether `ring` opens what the kernel sealed.
 #[cold]
-fn is_right<const R: usize>(
-    job: &SealJob<'_, FanoutKey>,
-    index: PacketIndex,
-    of: Parts<R>,
-) -> bool {
-    let (Some(packet), Some((salt, context))) = (job.packet(), of(job.key)) else { return false };
+fn is_right<const R: usize>(job: &SealJob<'_, FanoutKey>, index: PacketIndex) -> bool
+where
+    FanoutKey: Parts<R>,
+{
+    let (Some(packet), Some((salt, context))) = (job.packet(), job.key.parts()) else {
+        return false;
+    };
     let mut copy = [0; aead::HEADER_MAX + aead::PAYLOAD_MAX + TAG];
     let copy = &mut copy[..packet.len()];
     copy.copy_from_slice(packet);
