@@ -166,7 +166,7 @@ use Action as A;
 type Preset = (&'static str, Action, &'static str, &'static [&'static str]);
 
 /// Every act, its keys at the start, and what it does.
-const DEFAULTS: [Preset; 38] = [
+const DEFAULTS: [Preset; 39] = [
     ("quit", A::Quit, "quit", &["q", "ctrl-c"]),
     ("help", A::Help, "show or hide this help", &["?"]),
     ("overview", A::Pane(0), "overview", &["1"]),
@@ -205,6 +205,7 @@ const DEFAULTS: [Preset; 38] = [
     ("kick", A::Act(Intent::Kick), "--admin: kick the member", &["K"]),
     ("end", A::Act(Intent::End), "--admin: end the room", &["E"]),
     ("trace", A::Act(Intent::Trace), "--admin: trace the room's packets", &["T"]),
+    ("capture", A::Act(Intent::Capture), "--admin: the member's headers to a file", &["C"]),
 ];
 
 /// The table.

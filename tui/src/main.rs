@@ -7,6 +7,7 @@
 
 mod alarms;
 mod app;
+mod captures;
 mod control;
 mod grid;
 mod history;
@@ -32,6 +33,7 @@ use config::Config;
 use crossterm::event::{self, Event, KeyEventKind};
 
 use app::{App, Effect, Msg, Pane};
+use captures::Captures;
 use control::Asker;
 use screen::{Screen, Told};
 use settings::Settings;
@@ -67,7 +69,7 @@ struct Arguments {
     #[arg(long, default_value = "overview", value_name = "PANE",
           value_parser = clap::builder::PossibleValuesParser::new(Pane::ALL.map(Pane::name)))]
     pane: String,
-    /// Offer acts: drain, kick, end, trace. Each asks for a word; control decides and audits.
+    /// Offer acts: drain, kick, end, trace, capture. Each asks for a word; control decides and audits.
     #[arg(long)]
     admin: bool,
     /// Time between two looks, in milliseconds [default: that of tui.toml, or 1000].
@@ -163,12 +165,17 @@ fn run_dirs(arguments: &Arguments) -> Result<Vec<PathBuf>, config::ConfigErrors>
 fn dashboard(mut source: Source, interval: Duration, mut app: App, theme: Theme) -> Result<()> {
     let signals = Told::listen()?;
     let asker = Asker::start(source.run_dir());
+    let mut captures = Captures::of(source.run_dir());
     let mut screen = Screen::open()?;
     let mut due = Instant::now();
     let mut is_old = true;
     while !app.quits() && !signals.ends() {
         for message in asker.messages() {
             app.update(message);
+            is_old = true;
+        }
+        for told in captures.ended() {
+            app.update(Msg::Said(told));
             is_old = true;
         }
         if Instant::now() >= due {
@@ -207,6 +214,7 @@ fn dashboard(mut source: Source, interval: Duration, mut app: App, theme: Theme)
             is_old = true;
             match effect {
                 Effect::Act(request) => asker.act(request),
+                Effect::Capture(session) => app.update(Msg::Said(captures.start(&session))),
                 Effect::Suspend => screen.suspend()?,
                 Effect::Copy(text) => app.update(Msg::Said(screen::copy(&text)?)),
                 Effect::Export(name, text) => app.update(Msg::Said(export(&name, &text))),

@@ -13,6 +13,8 @@ use crate::theme::Theme;
 pub enum Effect {
     /// A request to control.
     Act(Value),
+    /// A file of the headers of this session's packets.
+    Capture(String),
     /// Text for the terminal's clipboard.
     Copy(String),
     /// A file to be made in the present folder: its name and text.
@@ -24,8 +26,8 @@ pub enum Effect {
 /// An act that waits for its word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// What control will be asked for.
-    pub request: Value,
+    /// What will be done.
+    pub effect: Effect,
     /// What it does, in words.
     pub question: String,
     /// What must be typed.
@@ -45,6 +47,8 @@ pub enum Intent {
     End,
     /// Trace the next packets of the room.
     Trace,
+    /// Write the headers of the session's next packets to a file.
+    Capture,
 }
 
 /// Packets of a trace.
@@ -66,10 +70,13 @@ impl App {
             Intent::Kick => self.kick(),
             Intent::End => self.of_room("room.end", "End room", "all its sessions end now"),
             Intent::Trace => self.of_room("trace.start", "Trace room", "see roomlane trace show"),
+            Intent::Capture => self.capture(),
         };
         match pending {
             Some(pending) => self.mode = Mode::Confirm(pending),
-            None if intent == Intent::Kick => self.say("go to a member first: 3 Enter".to_owned()),
+            None if [Intent::Kick, Intent::Capture].contains(&intent) => {
+                self.say("go to a member first: 3 Enter".to_owned())
+            }
             None => self.say("go to a room first: 3".to_owned()),
         }
     }
@@ -80,15 +87,31 @@ impl App {
             true => (json!({"act": "undrain"}), "Take new sessions again"),
             false => (json!({"act": "drain"}), "Drain: refuse new sessions, keep the others"),
         };
-        Pending { request, question: question.to_owned(), word, typed: String::new() }
+        let effect = Effect::Act(request);
+        Pending { effect, question: question.to_owned(), word, typed: String::new() }
     }
 
     fn kick(&self) -> Option<Pending> {
+        let kick = |id: &str| Effect::Act(json!({"act": "session.kick", "session": id}));
+        self.of_session(kick, "Kick", "it may join again with valid tokens")
+    }
+
+    fn capture(&self) -> Option<Pending> {
+        let capture = |id: &str| Effect::Capture(id.to_owned());
+        self.of_session(capture, "Capture", "headers alone, to a file in this folder")
+    }
+
+    fn of_session(
+        &self,
+        effect: impl FnOnce(&str) -> Effect,
+        verb: &str,
+        what: &str,
+    ) -> Option<Pending> {
         let session = self.session_at_cursor()?;
         let id = session.id().to_string();
         Some(Pending {
-            request: json!({"act": "session.kick", "session": id}),
-            question: format!("Kick {id}: it may join again with valid tokens"),
+            effect: effect(&id),
+            question: format!("{verb} {id}: {what}"),
             word: if self.strict { id } else { self.masked(&session.row.label) },
             typed: String::new(),
         })
@@ -103,7 +126,7 @@ impl App {
             request["count"] = TRACE_PACKETS.into();
         }
         Some(Pending {
-            request,
+            effect: Effect::Act(request),
             question: format!("{verb} {number}: {what}"),
             word: if self.strict { number } else { self.label(&room) },
             typed: String::new(),
@@ -114,7 +137,7 @@ impl App {
     pub(super) fn confirm(&mut self, pending: Pending) {
         if pending.typed == pending.word {
             self.say("asked control".to_owned());
-            self.effects.push(Effect::Act(pending.request));
+            self.effects.push(pending.effect);
         } else {
             self.say(format!("not done: {} was not typed", pending.word));
         }

@@ -13,7 +13,7 @@ use crate::panes::{self, Table};
 const PAGE: usize = 10;
 
 /// What can be typed behind `:`, besides the names of panes.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 16] = [
     "room ",
     "sort ",
     "filter ",
@@ -28,6 +28,7 @@ pub const COMMANDS: [&str; 15] = [
     "kick",
     "end",
     "trace",
+    "capture",
     "quit",
 ];
 
@@ -138,6 +139,7 @@ impl App {
             ("kick", _) => self.intend(Intent::Kick),
             ("end", _) => self.intend(Intent::End),
             ("trace", _) => self.intend(Intent::Trace),
+            ("capture", _) => self.intend(Intent::Capture),
             ("quit" | "q", _) => self.quits = true,
             #[cfg(debug_assertions)]
             ("panic", _) => panic!("asked to"),

@@ -310,7 +310,7 @@ fn what_changed_is_remembered_with_its_time() {
 #[test]
 fn without_admin_nothing_can_be_asked_for_and_that_is_said() {
     let mut app = watching();
-    for key in ["d", "3K", "3E", "3T", ":drain\n", "3\n:kick\n", "3:end\n"] {
+    for key in ["d", "3K", "3E", "3T", "3C", ":drain\n", "3\n:kick\n", "3:end\n"] {
         press(&mut app, key);
         assert_eq!(app.said.as_deref(), Some("read-only: start with --admin to act"), "{key}");
         assert_eq!((app.mode.clone(), app.take_effects()), (Mode::Watch, vec![]));
@@ -331,6 +331,11 @@ fn an_act_needs_the_masked_id_to_be_typed() {
     press(&mut app, "Kal***e\n");
     let kick = json!({"act": "session.kick", "session": "s0-1-1"});
     assert_eq!(app.take_effects(), [Effect::Act(kick)]);
+    press(&mut app, "C");
+    let Mode::Confirm(pending) = &app.mode else { panic!("{:?}", app.mode) };
+    assert_eq!(pending.question, "Capture s0-1-1: headers alone, to a file in this folder");
+    press(&mut app, "al***e\n");
+    assert_eq!(app.take_effects(), [Effect::Capture("s0-1-1".to_owned())]);
     press(&mut app, "Er:91bc\n");
     let end = json!({"act": "room.end", "sdkappid": 1_400_000_001u32, "room": "2",
                      "room_type": "internal"});

@@ -99,7 +99,7 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, app: &App, theme: &Theme) {
         (_, Some(said)) => Line::styled(crate::grid::plain(said), theme.bad()),
         _ if app.frozen => Line::styled("FROZEN: f goes on  q quit  ? help", theme.bad()),
         _ if app.admin => {
-            let keys = "ADMIN: d drain K kick E end T trace  q quit ? help 1-9 panes";
+            let keys = "ADMIN: d drain K kick E end T trace C capture  q quit ? help 1-9 panes";
             Line::styled(keys, theme.bad())
         }
         _ => {

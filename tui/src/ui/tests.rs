@@ -295,7 +295,9 @@ fn an_act_is_asked_for_over_the_screen_and_its_outcome_told_below() {
     let mut app = watching();
     assert!(text(&app, 60, 15).contains("read-only"));
     app.admin = true;
-    assert!(text(&app, 60, 15).contains("ADMIN: d drain K kick E end T trace  q quit ? help"));
+    assert!(
+        text(&app, 60, 15).contains("ADMIN: d drain K kick E end T trace C capture  q quit ? help")
+    );
     press(&mut app, "3Er:9");
     insta::assert_snapshot!(text(&app, 60, 15));
     press(&mut app, "\x1b");
