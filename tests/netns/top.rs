@@ -25,7 +25,9 @@ fn top(node: &Node, more: &[&str], columns: u16, lines: u16) -> Option<Terminal>
     }
     let (program, run_dir) = (program.to_string_lossy().into_owned(), node.dir.join("run"));
     let run_dir = run_dir.to_string_lossy().into_owned();
-    let words = [&[program.as_str(), "--node", &run_dir][..], more].concat();
+    // What it writes into the present folder goes with the node.
+    let here = node.dir.to_string_lossy();
+    let words = [&["env", "-C", &here, &program, "--node", &run_dir][..], more].concat();
     Some(Terminal::start(&words, columns, lines))
 }
 
@@ -145,6 +147,26 @@ fn lives(node: &Node, screen: &Terminal) {
     assert!(screen.text().contains("data plane restarted: pid "), "{}", screen.text());
 }
 
+/// Waits until control has a capture.
+fn until_captured(node: &Node) {
+    let began = Instant::now();
+    while !String::from_utf8_lossy(&node.roomlane(&["capture", "list"]).stdout).contains("s0-") {
+        assert!(began.elapsed() < NAMED, "no capture began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Files of captures in the node's folder that begin as pcapng does and have packets behind that.
+fn captures(node: &Node) -> Vec<Vec<u8>> {
+    /// A section header block's type (draft-ietf-opsawg-pcapng, section 4.1), and bytes of a file without packets.
+    const SECTION: ([u8; 4], usize) = ([0x0a, 0x0d, 0x0d, 0x0a], 500);
+    let files = std::fs::read_dir(&node.dir).expect("the node's folder");
+    let names = files.map(|file| file.expect("an entry").path());
+    let captures = names.filter(|path| path.extension().is_some_and(|kind| kind == "pcapng"));
+    let texts = captures.map(|path| std::fs::read(path).expect("ours"));
+    texts.filter(|text| text.starts_with(&SECTION.0) && text.len() > SECTION.1).collect()
+}
+
 #[test]
 fn it_acts_when_it_may_and_every_act_is_audited() {
     let Some((lab, node)) = up(&NodeConfig::port("udp")) else { return };
@@ -169,6 +191,15 @@ fn it_acts_when_it_may_and_every_act_is_audited() {
     screen.until("was not typed");
     screen.press("/vi***r\r");
     screen.until("1 sessions by trouble");
+    screen.press("C");
+    screen.until("headers alone, to a file here");
+    screen.press("vi***r\r");
+    screen.until("capturing s0-");
+    until_captured(&node);
+    carries(&mut scene, 20, &node);
+    done(&node, &["capture", "stop"]);
+    screen.until("captured: roomlane-s0-");
+    assert_eq!(captures(&node).len(), 1, "one file, whole: its sections can be told");
     screen.press("K");
     screen.until("Type vi***r and press Enter");
     screen.press("vi***r\r");
@@ -185,11 +216,11 @@ fn it_acts_when_it_may_and_every_act_is_audited() {
     screen.press("q");
     assert!(screen.end().success());
     let audit = std::fs::read_to_string(node.dir.join("run/audit.jsonl")).expect("written");
-    let acts = ["session.kick", "trace.start", "room.end"];
+    let acts = ["capture.start", "capture.stop", "session.kick", "trace.start", "room.end"];
     let told: Vec<_> = audit.lines().map(|line| acts.iter().find(|a| line.contains(**a))).collect();
     assert_eq!(told, acts.iter().map(Some).collect::<Vec<_>>(), "{audit}");
     let verified = node.roomlane(&["audit", "verify"]);
-    assert!(String::from_utf8_lossy(&verified.stdout).contains("3 acts, intact"));
+    assert!(String::from_utf8_lossy(&verified.stdout).contains("5 acts, intact"));
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl App {
 
     fn capture(&self) -> Option<Pending> {
         let capture = |id: &str| Effect::Capture(id.to_owned());
-        self.of_session(capture, "Capture", "headers alone, to a file in this folder")
+        self.of_session(capture, "Capture", "headers alone, to a file here")
     }
 
     fn of_session(

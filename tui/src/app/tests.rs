@@ -333,7 +333,7 @@ fn an_act_needs_the_masked_id_to_be_typed() {
     assert_eq!(app.take_effects(), [Effect::Act(kick)]);
     press(&mut app, "C");
     let Mode::Confirm(pending) = &app.mode else { panic!("{:?}", app.mode) };
-    assert_eq!(pending.question, "Capture s0-1-1: headers alone, to a file in this folder");
+    assert_eq!(pending.question, "Capture s0-1-1: headers alone, to a file here");
     press(&mut app, "al***e\n");
     assert_eq!(app.take_effects(), [Effect::Capture("s0-1-1".to_owned())]);
     press(&mut app, "Er:91bc\n");
