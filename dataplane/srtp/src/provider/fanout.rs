@@ -5,9 +5,11 @@
 //! at the start; one packet in [`CHECK_EVERY`] is opened by `ring` while the node runs, and a kernel that was
 //! wrong once is not asked again; and what the kernel does not take (a header of more than 80 bytes) goes to it.
 
+mod fast_cm;
+
 use std::cell::Cell;
 
-use aead::cm::{CRYPT_MAX, Cm, Message};
+use aead::cm::{Cm, Message};
 use aead::{AES_128, AES_256, Context, Kernel, Open, Path, Seal};
 use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
@@ -166,81 +168,6 @@ impl FanoutProvider {
             for (job, held) in waiting.zip(held) {
                 let len = job.buf.len() - job.header_len - TAG;
                 job.result = if held { Ok(len) } else { Err(OpenError::BadTag) };
-            }
-        }
-    }
-
-    /// Seals jobs under AES-CM: all are encrypted, then two at a time are authenticated.
-    fn seal_fast_cm(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
-        let Some(cm) = self.cm else { return };
-        for pair in jobs.chunks_mut(2) {
-            let mut rocs = [None; 2];
-            for (job, roc) in pair.iter_mut().zip(&mut rocs) {
-                let Cipher::FastCm { salt, context } = &job.key.0 else { continue };
-                let checked = job.prepare(cm::TAG).and_then(|(index, len)| {
-                    let fits = len <= CRYPT_MAX;
-                    fits.then_some((index, len)).ok_or(SealError::NoRoom)
-                });
-                job.result = checked.map(|(index, len)| {
-                    let end = job.header_len + len;
-                    let iv = cm::iv(**salt, job.ssrc, index.value());
-                    cm.crypt(context, &iv, &mut job.out[job.header_len..end]);
-                    *roc = Some(index.roc().to_be_bytes());
-                    end + cm::TAG
-                });
-            }
-            let mut messages = ArrayVec::<Message<'_>, 2>::new();
-            for (job, roc) in pair.iter().zip(&rocs) {
-                let (Cipher::FastCm { context, .. }, Some(roc), Ok(total)) =
-                    (&job.key.0, roc, job.result)
-                else {
-                    continue;
-                };
-                messages.push(Message { context, bytes: &job.out[..total - cm::TAG], suffix: roc });
-            }
-            let macs = macs(cm, &messages);
-            drop(messages);
-            let sealed = pair.iter_mut().filter_map(|job| Some((job.result.ok()?, job)));
-            for ((total, job), mac) in sealed.zip(macs) {
-                job.out[total - cm::TAG..total].copy_from_slice(&mac[..cm::TAG]);
-            }
-        }
-    }
-
-    /// Opens jobs under AES-CM: two at a time are authenticated, and what is authentic is decrypted.
-    fn open_fast_cm(&self, jobs: &mut [OpenJob<'_, FanoutKey>]) {
-        let Some(cm) = self.cm else { return };
-        for pair in jobs.chunks_mut(2) {
-            let rocs: ArrayVec<[u8; 4], 2> =
-                pair.iter().map(|job| job.index.roc().to_be_bytes()).collect();
-            let mut messages = ArrayVec::<Message<'_>, 2>::new();
-            for (job, roc) in pair.iter_mut().zip(&rocs) {
-                let whole = job.buf.len().checked_sub(cm::TAG);
-                let fits = |end: &usize| {
-                    let len = end.checked_sub(job.header_len);
-                    job.header_len >= RTP_HEADER_MIN && len.is_some_and(|len| len <= CRYPT_MAX)
-                };
-                // Pending until its tag is known.
-                job.result = match whole.filter(fits) {
-                    Some(_) => Err(OpenError::Pending),
-                    None => Err(OpenError::TooShort),
-                };
-                let (Some(end), Err(OpenError::Pending)) = (whole, job.result) else { continue };
-                let Cipher::FastCm { context, .. } = &job.key.0 else { continue };
-                messages.push(Message { context, bytes: &job.buf[..end], suffix: roc });
-            }
-            let macs = macs(cm, &messages);
-            drop(messages);
-            let waiting = pair.iter_mut().filter(|job| job.result == Err(OpenError::Pending));
-            for (job, mac) in waiting.zip(macs) {
-                let Cipher::FastCm { salt, context } = &job.key.0 else { continue };
-                let end = job.buf.len() - cm::TAG;
-                let (packet, tag) = job.buf.split_at_mut(end);
-                job.result = cm::holds(&mac, tag).map(|()| {
-                    let iv = cm::iv(**salt, job.ssrc, job.index.value());
-                    cm.crypt(context, &iv, &mut packet[job.header_len..]);
-                    end - job.header_len
-                });
             }
         }
     }
@@ -436,15 +363,6 @@ impl FanoutKey {
             Cipher::Gcm256 { .. } => Profile::AeadAes256Gcm,
             Cipher::FastCm { .. } | Cipher::Cm(_) => Profile::AesCm128HmacSha1_80,
         }
-    }
-}
-
-/// The MACs of up to two messages.
-fn macs(cm: Cm, messages: &[Message<'_>]) -> ArrayVec<[u8; aead::cm::MAC], 2> {
-    match *messages {
-        [a, b] => ArrayVec::from(cm.mac_two([a, b])),
-        [a] => core::iter::once(cm.mac(a)).collect(),
-        _ => ArrayVec::new(),
     }
 }
 
