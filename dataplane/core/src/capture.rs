@@ -103,8 +103,15 @@ impl<P: Provider> Shard<P> {
     }
 
     /// Tells a packet that leaves for a session's peer.
-    #[cold]
+    #[inline]
     pub(crate) fn capture_sent(&mut self, session: u32, path: Path, datagram: &[u8]) {
+        if self.trace.is_on() {
+            self.tell_sent(session, path, datagram);
+        }
+    }
+
+    #[cold]
+    fn tell_sent(&mut self, session: u32, path: Path, datagram: &[u8]) {
         if self.trace.captures.is_on() {
             self.tell_head(session, Front::of(path, datagram), true);
             self.trace.settle();

@@ -220,9 +220,7 @@ pub fn send_rtcp<P: Provider, I: Io>(
     };
     buf.truncate(len);
     shard.counters.rtcp_tx += 1;
-    if shard.trace.is_on() {
-        shard.capture_sent(index, path, buf.bytes());
-    }
+    shard.capture_sent(index, path, buf.bytes());
     io.send(Datagram { path, dscp: dscp(MediaKind::Audio), buf });
     true
 }

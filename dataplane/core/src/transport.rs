@@ -19,7 +19,7 @@ use crate::report::request_keyframe;
 use crate::session::{Keys, Session, State};
 use crate::shard::Shard;
 use crate::slab::NONE;
-use crate::stage::dscp;
+use crate::stage::{drop_copy, dscp};
 use crate::{Buf, Datagram, Io, Now};
 
 impl<P: Provider> Shard<P> {
@@ -27,8 +27,7 @@ impl<P: Provider> Shard<P> {
     /// there is one, back to where its last DTLS datagram came from. What cannot be sent is counted.
     pub fn inject<I: Io>(&mut self, io: &mut I, session: SessionId, datagram: &[u8]) {
         if let Err(reason) = self.try_inject(io, session, datagram) {
-            usdt::dropped(reason as u64, u64::from(session.slot()));
-            self.counters.egress_drops[reason as usize] += 1;
+            drop_copy(&mut self.counters, reason, session.slot());
         }
     }
 
@@ -61,9 +60,7 @@ impl<P: Provider> Shard<P> {
         };
         out.copy_from_slice(datagram);
         self.counters.injected += 1;
-        if self.trace.is_on() {
-            self.capture_sent(index, path, buf.bytes());
-        }
+        self.capture_sent(index, path, buf.bytes());
         io.send(Datagram { path, dscp: dscp(MediaKind::Audio), buf });
         Ok(())
     }

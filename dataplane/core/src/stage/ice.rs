@@ -313,9 +313,7 @@ fn answer<P: Provider, I: Io>(
     };
     buf.truncate(len);
     shard.counters.stun_answered += 1;
-    if shard.trace.is_on() {
-        shard.capture_sent(check.session, path, buf.bytes());
-    }
+    shard.capture_sent(check.session, path, buf.bytes());
     io.send(Datagram { path, dscp: dscp(MediaKind::Audio), buf });
     Ok(Verdict::Done)
 }

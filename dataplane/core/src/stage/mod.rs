@@ -30,6 +30,7 @@ pub use route::route;
 pub use seal::{dscp, seal, seal_relayed};
 
 use proto::DropReason;
+use proto::counters::ShardCounters;
 use srtp::Provider;
 pub use wire::demux::Kind;
 
@@ -148,6 +149,14 @@ pub fn run<P: Provider, I: Io>(
         counters.sampled_cycles += io.cycles().wrapping_sub(start);
         counters.sampled_packets += packets;
     }
+}
+
+/// Counts a packet to a session, if it is known, that ended before it was sent.
+#[cold]
+#[inline(never)]
+pub(crate) fn drop_copy(counters: &mut ShardCounters, reason: DropReason, session: u32) {
+    usdt::dropped(reason as u64, u64::from(session));
+    counters.egress_drops[reason as usize] += 1;
 }
 
 /// Closes the books on a burst and gives its buffers back.

@@ -105,8 +105,7 @@ pub fn on_nack<P: Provider, I: Io>(
                 is_broken = true;
             }
             Err(Unrepaired::Dropped(reason)) => {
-                usdt::dropped(reason as u64, u64::from(session));
-                shard.counters.egress_drops[reason as usize] += 1;
+                super::drop_copy(&mut shard.counters, reason, session);
             }
         }
     }
@@ -195,9 +194,7 @@ fn seal<P: Provider, I: Io>(
     shard.counters.tx_packets += 1;
     shard.counters.tx_bytes += len as u64;
     let (path, dscp) = (session.path, super::dscp(stream.spec.kind));
-    if shard.trace.is_on() {
-        shard.capture_sent(shard.slots[slot_index].session, path, buf.bytes());
-    }
+    shard.capture_sent(shard.slots[slot_index].session, path, buf.bytes());
     io.send(Datagram { path, dscp, buf });
     Ok(())
 }

@@ -6,7 +6,6 @@
 
 use arrayvec::ArrayVec;
 use proto::command::TOKEN_MAX;
-use proto::counters::ShardCounters;
 use proto::region::ledger;
 use proto::{DropReason, Extension, ExtensionId, MediaKind};
 use srtp::{EgressIndex, Plaintext, Provider, SealJob};
@@ -15,13 +14,14 @@ use wire::rtp_ext::{self, Elements};
 
 use super::admit::refusal;
 use super::retransmit::{kept, record, without_padding};
-use super::{Kind, Verdict, Work};
+use super::{Kind, Verdict, Work, drop_copy};
 use crate::fanout::Entry;
 use crate::history::Kept;
 use crate::layers::{ask_again, end_segments};
 use crate::limits::{CLAIM, EXTENSION_BYTES_MAX, EXTENSION_ELEMENTS_MAX, SEAL_BATCH};
 use crate::session::Slot;
 use crate::shard::Shard;
+use crate::slab::NONE;
 use crate::{Buf, Burst, Datagram, Io, Now, RelayPacket, Start};
 
 /// Expedited forwarding for sound (RFC 3246), assured forwarding 41 for pictures (RFC 2597).
@@ -259,7 +259,7 @@ fn relay<P: Provider, I: Io>(
             shard.counters.relay_tx += 1;
             taken = true;
         } else {
-            drop_copy(&mut shard.counters, DropReason::RelayFull, u32::MAX);
+            drop_copy(&mut shard.counters, DropReason::RelayFull, NONE);
         }
     }
     taken
@@ -441,14 +441,6 @@ fn seal_jobs<P: Provider>(provider: &P, jobs: &mut [SealJob<'_, P::Key>], payloa
     usdt::seal(jobs.len() as u64, payload_len as u64);
     provider.seal_many(jobs);
     usdt::sealed(jobs.len() as u64, payload_len as u64);
-}
-
-/// Counts a copy that ended here.
-#[cold]
-#[inline(never)]
-fn drop_copy(counters: &mut ShardCounters, reason: DropReason, session: u32) {
-    usdt::dropped(reason as u64, u64::from(session));
-    counters.egress_drops[reason as usize] += 1;
 }
 
 /// Seals a batch of copies in one call to the provider and sends them; returns how many.
