@@ -26,7 +26,8 @@ use crate::bed::{self, APP, AUDIO_LEVEL, LOCAL, Pace, START, Source, Stream, ker
 use crate::fanout::Order;
 use crate::lines::{Line, Lines};
 use crate::machine;
-use crate::sample::{Probe, Summary};
+use crate::rounds;
+use crate::sample::Probe;
 use crate::scenario::Shape;
 
 /// Rooms of the first case, and subscribers in each.
@@ -39,10 +40,6 @@ const COPIES: u32 = 160_000;
 /// Packets on their way to another shard at most; its ring has room for more.
 const AHEAD: u64 = 128;
 const _: () = assert!(AHEAD < relay::slots(2) as u64);
-/// Rounds that warm up and are forgotten, rounds that are enough, rounds that a summary wants at least.
-const WARM_UP: usize = 2;
-const ENOUGH: usize = 200;
-const FEW: usize = 15;
 /// A worker that was ready and did not run for more than a hundredth of a sample was disturbed.
 const WAIT_SHARE: u128 = 100;
 /// A sample that takes longer has lost copies.
@@ -88,38 +85,10 @@ fn compare(
     lines: &mut Lines,
 ) -> Result<()> {
     let mut teams = [Team::new(kernel, shape, 1, clock()), Team::new(kernel, shape, 2, clock())];
-    let (mut alone, mut disturbed) = ([vec![], vec![]], [vec![], vec![]]);
-    let (mut taken, mut cut) = (0_u64, 0_u64);
-    let began = Instant::now();
-    for round in 0.. {
-        let is_over = began.elapsed() >= span && taken as usize >= FEW;
-        if alone[0].len() >= ENOUGH || is_over {
-            break;
-        }
-        let mut was_cut = !probe.is_alone();
-        let mut times = [0.0; 2];
-        for turn in 0..2 {
-            let at = (round + turn) % 2;
-            let sample = teams[at].sample(cpus)?;
-            times[at] = sample.ns_per_copy;
-            was_cut |= sample.was_cut;
-        }
-        was_cut |= !probe.is_alone();
-        if round < WARM_UP {
-            continue;
-        }
-        taken += 1;
-        cut += u64::from(was_cut);
-        let into = if was_cut { &mut disturbed } else { &mut alone };
-        into.iter_mut().zip(times).for_each(|(lane, time)| lane.push(time));
-    }
-    lines.sampled(taken, cut);
+    let found = rounds::take_by(teams.len(), probe, span, |at| teams[at].sample(cpus))?;
+    lines.sampled(found.taken, found.cut);
     let mut medians = [0.0; 2];
-    for (at, mut samples) in alone.into_iter().enumerate() {
-        if samples.len() < FEW {
-            samples.extend(&disturbed[at]);
-        }
-        let samples = Summary::of(samples).expect("rounds were taken");
+    for (at, samples) in found.lanes.into_iter().enumerate() {
         medians[at] = samples.median;
         lines.push(Line {
             rung: "node",
@@ -150,11 +119,6 @@ struct Team<C: Provider> {
     copies: Vec<Vec<u64>>,
     payload: usize,
     packets: usize,
-}
-
-struct Sample {
-    ns_per_copy: f64,
-    was_cut: bool,
 }
 
 impl<C: Provider<Key: Send> + Send> Team<C> {
@@ -248,8 +212,9 @@ impl<C: Provider<Key: Send> + Send> Team<C> {
         due
     }
 
-    /// Seals what arrives, then lets all workers run until every copy is in a sink.
-    fn sample(&mut self, cpus: &[usize]) -> Result<Sample> {
+    /// Seals what arrives, then lets all workers run until every copy is in a sink: nanoseconds of a copy, and
+    /// whether a worker was disturbed.
+    fn sample(&mut self, cpus: &[usize]) -> Result<(f64, bool)> {
         let due = self.store();
         let copies: u64 = due.iter().sum();
         let barrier = Barrier::new(self.workers.len());
@@ -269,10 +234,8 @@ impl<C: Provider<Key: Send> + Send> Team<C> {
         }
         let began = ran.iter().map(|ran| ran.began).min().expect("a worker");
         let ended = ran.iter().map(|ran| ran.ended).max().expect("a worker");
-        Ok(Sample {
-            ns_per_copy: (ended - began).as_nanos() as f64 / copies as f64,
-            was_cut: ran.iter().any(|ran| ran.was_cut),
-        })
+        let ns_per_copy = (ended - began).as_nanos() as f64 / copies as f64;
+        Ok((ns_per_copy, ran.iter().any(|ran| ran.was_cut)))
     }
 }
 
@@ -436,7 +399,7 @@ mod tests {
                 let mut team = Team { packets: 400, ..Team::new(kernel, shape, count, clock()) };
                 let cpus = machine::allowed_cpus().unwrap();
                 for _ in 0..3 {
-                    assert!(team.sample(&cpus).unwrap().ns_per_copy > 0.0);
+                    assert!(team.sample(&cpus).unwrap().0 > 0.0);
                 }
                 let sent: u64 =
                     (team.workers.iter()).map(|worker| worker.shard().counters().tx_packets).sum();

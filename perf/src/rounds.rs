@@ -1,6 +1,7 @@
 //! Rounds: one short sample of each lane, another lane first each time, so that whatever else the machine does
 //! falls on all of them alike. A round that others disturbed is thrown away, while there is time for others.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use crate::sample::{Cut, Probe, Summary};
@@ -31,8 +32,29 @@ pub struct Found {
 /// # Panics
 /// Without a lane.
 pub fn take(lanes: &mut [Lane<'_>], probe: &mut Probe, span: Duration) -> Found {
+    let found = take_by(lanes.len(), probe, span, |at| {
+        let began = Cut::begin();
+        let time = lanes[at]();
+        Ok::<_, Infallible>((time, began.happened()))
+    });
+    found.unwrap_or_else(|never| match never {})
+}
+
+/// The same of `count` lanes that tell by themselves whether a sample was disturbed, or fail.
+///
+/// # Errors
+/// The first one of a sample.
+///
+/// # Panics
+/// Without a lane.
+pub fn take_by<E>(
+    count: usize,
+    probe: &mut Probe,
+    span: Duration,
+    mut sample: impl FnMut(usize) -> Result<(f64, bool), E>,
+) -> Result<Found, E> {
     let began = Instant::now();
-    let (mut alone, mut disturbed) = (vec![vec![]; lanes.len()], vec![vec![]; lanes.len()]);
+    let (mut alone, mut disturbed) = (vec![vec![]; count], vec![vec![]; count]);
     let (mut taken, mut cut) = (0, 0);
     for round in 0.. {
         let is_over = began.elapsed() >= span;
@@ -40,12 +62,12 @@ pub fn take(lanes: &mut [Lane<'_>], probe: &mut Probe, span: Duration) -> Found 
             break;
         }
         let mut was_cut = !probe.is_alone();
-        let mut times = vec![0.0; lanes.len()];
-        for turn in 0..lanes.len() {
-            let at = (round as usize + turn) % lanes.len();
-            let began = Cut::begin();
-            times[at] = lanes[at]();
-            was_cut |= began.happened();
+        let mut times = vec![0.0; count];
+        for turn in 0..count {
+            let at = (round as usize + turn) % count;
+            let is_cut;
+            (times[at], is_cut) = sample(at)?;
+            was_cut |= is_cut;
         }
         was_cut |= !probe.is_alone();
         if round < WARM_UP {
@@ -62,7 +84,7 @@ pub fn take(lanes: &mut [Lane<'_>], probe: &mut Probe, span: Duration) -> Found 
         }
         Summary::of(alone).expect("rounds were taken")
     });
-    Found { lanes: lanes.collect(), taken, cut }
+    Ok(Found { lanes: lanes.collect(), taken, cut })
 }
 
 #[cfg(test)]
