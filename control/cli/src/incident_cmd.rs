@@ -9,6 +9,7 @@ use crate::act::ask;
 use crate::args::Place;
 use crate::exit::Failure;
 use crate::listing::{List, ListArgs};
+use crate::show::word;
 use crate::table::Table;
 use crate::utc;
 
@@ -191,15 +192,6 @@ fn moment(value: &Value) -> String {
 
 fn user(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".to_owned(), |uid| format!("uid {uid}"))
-}
-
-fn word(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

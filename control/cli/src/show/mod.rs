@@ -269,7 +269,7 @@ fn about_text(about: &Value, key: &str) -> String {
 }
 
 /// A member of an answer as text for a terminal.
-fn word(value: &Value) -> String {
+pub(crate) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
