@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use roomlane_tests::sdes::Tokens;
 use serde_json::{Value, json};
 
-use crate::stage::{Figures, SOON, stage};
+use crate::stage::{Figures, SOON, Tile, stage};
 
 const PASSPHRASE: &str = "seven grey herons";
 
@@ -31,16 +31,22 @@ fn only_the_passphrase_opens_a_sealed_room_and_it_never_reaches_the_node() {
     let raw = viewer("eve", json!({ "transform": false }));
     bob.sees(1, SOON);
     let before = bob.figures("watch");
+    let blind = [&without, &other, &raw];
+    let tiles = || blind.iter().flat_map(|page| page.tiles());
+    // A decoder's garbage passes the checksum of eight bits now and then, but not with her number and a
+    // time of this minute.
+    let shows_alice = |tile: &Tile| tile.id == Some(1) && matches!(tile.latency, Some(0..60_000));
     let mut read = 0;
-    stage.during(Duration::from_secs(5), || {
-        let blind = [&without, &other, &raw];
-        read += blind.iter().flat_map(|page| page.tiles()).filter(|tile| tile.id.is_some()).count();
+    stage.during(Duration::from_secs(5), || read += tiles().filter(shows_alice).count());
+    // Three browsers share this machine's cores, so that frames come when they come.
+    let ((seen, frames, energy), _) = stage.until("pictures and sound opened", SOON, || {
+        read += tiles().filter(shows_alice).count();
+        let seen = bob.figures("watch");
+        let more = |kind: &str, key: &str| seen.sum(kind, key) - before.sum(kind, key);
+        let (frames, energy) = (more("video", "framesDecoded"), more("audio", "totalAudioEnergy"));
+        (frames > 75.0 && energy > 0.0).then_some((seen, frames, energy))
     });
-    let seen = bob.figures("watch");
-    let more = |kind: &str, key: &str| seen.sum(kind, key) - before.sum(kind, key);
-    let (frames, energy) = (more("video", "framesDecoded"), more("audio", "totalAudioEnergy"));
-    println!("with the passphrase {frames} frames and energy {energy:.3} in 5 s");
-    assert!(frames > 75.0 && energy > 0.0, "{}", seen.0);
+    println!("with the passphrase {frames} frames and energy {energy:.3}");
     assert_eq!(seen.frames("video", "refused") + seen.frames("audio", "refused"), 0, "{}", seen.0);
     assert_eq!(seen.frames("video", "plain") + seen.frames("audio", "plain"), 0, "{}", seen.0);
     assert_eq!(read, 0, "a picture was read without the passphrase");
