@@ -11,6 +11,8 @@ use crate::{AES_128, AES_256};
 
 /// Powers of the GHASH key in a context: blocks that are added up before one reduction.
 pub(crate) const POWERS: usize = 16;
+/// Keys or powers in a cache line.
+const IN_A_LINE: usize = 4;
 const ROUND_KEYS: usize = AES_256 + 1;
 /// Round keys as the registers hold them; those behind the last round are unused.
 pub(crate) type RoundKeys = [u128; ROUND_KEYS];
@@ -45,14 +47,17 @@ impl Context<AES_256> {
 }
 
 impl<const R: usize> Context<R> {
-    /// Asks for its lines before they are needed, with the last `powers` of GHASH; a hint.
+    /// Asks for its lines before they are needed, of the powers for those from number `from` on; a hint. Told
+    /// a constant, this is a few instructions in a row.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, powers: usize) {
-        for key in self.round_keys[..=R].iter().step_by(4) {
-            prefetch(key);
+    pub(crate) fn prefetch(&self, from: usize) {
+        for line in 0..=R / IN_A_LINE {
+            prefetch(&self.round_keys[IN_A_LINE * line]);
         }
-        for power in self.powers.iter().rev().take(powers).step_by(4) {
-            prefetch(power);
+        for line in 0..POWERS / IN_A_LINE {
+            if IN_A_LINE * (line + 1) > from {
+                prefetch(&self.powers[IN_A_LINE * line]);
+            }
         }
     }
 

@@ -8,7 +8,7 @@
 
 use crate::context::{Context, POWERS, RoundKeys};
 use crate::ghash::Product;
-use crate::simd::{AesNi, Block, Simd};
+use crate::simd::{AesNi, Block, Simd, Work};
 use crate::{IV, PAYLOAD_MAX};
 
 /// Ones, then zeros, each as long as the widest vector.
@@ -51,11 +51,56 @@ pub(crate) struct Shape<V> {
     free: V,
 }
 
-/// Vectors of the tail of a payload of `len` bytes.
+/// Vectors that are a tail without a group in front of it, also where a group has fewer, if their lanes and the
+/// lengths have powers: one reduction less.
+const ALONE: usize = 4;
+
+/// Whole groups in front of the tail, and the lanes of that.
 #[inline(always)]
-pub(crate) fn tail_vectors<S: Simd, const G: usize>(len: usize) -> usize {
-    let lanes = len.div_ceil(16) + 1;
-    ((lanes - 1) % (G * S::LANES) + 1).div_ceil(S::LANES)
+fn split<S: Simd, const G: usize>(lanes: usize) -> (usize, usize) {
+    let is_alone = lanes < POWERS && lanes <= ALONE * S::LANES;
+    let groups = if is_alone { 0 } else { (lanes - 1) / (G * S::LANES) };
+    (groups, lanes - groups * G * S::LANES)
+}
+
+/// Work that is compiled for each number of vectors in the tail, with groups in front of it and without.
+pub(crate) trait ByTail<S> {
+    /// Does it for a tail of `T` vectors, which is all there is if it is `ALONE`. Implementations are
+    /// `#[inline(always)]`, as those of [`Work`] are.
+    fn call<const T: usize, const ALONE: bool>(self, simd: S);
+}
+
+struct Tailed<W, const T: usize, const ALONE: bool>(W);
+
+impl<S: Simd, W: ByTail<S>, const T: usize, const ALONE: bool> Work<S> for Tailed<W, T, ALONE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self, simd: S) {
+        self.0.call::<T, ALONE>(simd);
+    }
+}
+
+/// Does `work` for payloads of `len` bytes.
+#[inline(always)]
+pub(crate) fn by_tail<S: Simd, const G: usize>(simd: S, len: usize, work: impl ByTail<S>) {
+    let (groups, tail) = split::<S, G>(len.div_ceil(16) + 1);
+    match (groups == 0, tail.div_ceil(S::LANES)) {
+        (true, 1) => simd.run(Tailed::<_, 1, true>(work)),
+        (true, 2) => simd.run(Tailed::<_, 2, true>(work)),
+        (true, 3) => simd.run(Tailed::<_, 3, true>(work)),
+        (true, 4) => simd.run(Tailed::<_, 4, true>(work)),
+        (true, 5) if const { 5 * S::LANES <= POWERS } => simd.run(Tailed::<_, 5, true>(work)),
+        (true, 6) if const { 6 * S::LANES <= POWERS } => simd.run(Tailed::<_, 6, true>(work)),
+        (true, _) => simd.run(Tailed::<_, G, true>(work)),
+        (false, 1) => simd.run(Tailed::<_, 1, false>(work)),
+        (false, 2) => simd.run(Tailed::<_, 2, false>(work)),
+        (false, 3) => simd.run(Tailed::<_, 3, false>(work)),
+        (false, 4) if const { G >= 4 } => simd.run(Tailed::<_, 4, false>(work)),
+        (false, 5) if const { G >= 5 } => simd.run(Tailed::<_, 5, false>(work)),
+        (false, 6) if const { G >= 6 } => simd.run(Tailed::<_, 6, false>(work)),
+        (false, _) => simd.run(Tailed::<_, G, false>(work)),
+    }
 }
 
 impl<V: Copy> Shape<V> {
@@ -64,8 +109,7 @@ impl<V: Copy> Shape<V> {
         const { assert!(G * S::LANES < POWERS, "a group and the lengths have powers") };
         debug_assert!(len <= PAYLOAD_MAX);
         let lanes = len.div_ceil(16) + 1;
-        let groups = (lanes - 1) / (G * S::LANES);
-        let tail_lanes = lanes - groups * G * S::LANES;
+        let (groups, tail_lanes) = split::<S, G>(lanes);
         let last_lanes = (tail_lanes - 1) % S::LANES + 1;
         let before = lanes - last_lanes;
         let has_free = last_lanes < S::LANES;
@@ -74,18 +118,6 @@ impl<V: Copy> Shape<V> {
         let mask = mask(simd, 16 + len - 16 * before);
         let last_at = (16 * before).saturating_sub(16);
         Shape { len, groups, tail_lanes, last_at, last_lanes, mask, free }
-    }
-
-    /// Whether the only vector is the first and the last one.
-    #[inline(always)]
-    pub(crate) fn is_one_vector<S: Simd<V = V>>(&self) -> bool {
-        self.groups == 0 && self.tail_lanes <= S::LANES
-    }
-
-    /// How many powers its blocks are multiplied by, the length's included: the last ones of a context.
-    #[inline(always)]
-    pub(crate) fn powers(&self) -> usize {
-        if self.groups == 0 { self.tail_lanes + 1 } else { POWERS }
     }
 
     /// The powers that the lanes of the tail are multiplied by, the last one of all behind them.
@@ -130,6 +162,15 @@ impl<V: Copy> Shape<V> {
         }
         narrow.reverse(sum.reduce(narrow))
     }
+}
+
+/// Asks for what a packet of that shape needs of a context.
+#[inline(always)]
+pub(crate) fn ask_for<S: Simd, const R: usize, const T: usize, const ALONE: bool>(
+    context: &Context<R>,
+) {
+    let powers = if ALONE { T * S::LANES + 1 } else { POWERS };
+    context.prefetch(POWERS.saturating_sub(powers));
 }
 
 /// The powers that the lanes of a whole group are multiplied by.

@@ -1,10 +1,15 @@
 //! Open: the same way in the other direction. GHASH reads what the key stream is added to, so both go over the
 //! same group in one step, and no packet waits for another.
 
-use crate::context::{Context, POWERS};
-use crate::lanes::{Shape, Stream, bytes, carry, fold_header, group_powers, tail_vectors};
-use crate::simd::{Simd, Work};
+use crate::context::Context;
+use crate::lanes::{
+    ByTail, Shape, Stream, ask_for, by_tail, bytes, carry, fold_header, group_powers,
+};
+use crate::simd::Simd;
 use crate::{IV, TAG, payload_len};
+
+/// Packets between asking for a key and using it.
+const AHEAD: usize = 4;
 
 /// A packet to open.
 #[derive(Debug)]
@@ -40,36 +45,45 @@ impl<'a, const R: usize> Open<'a, R> {
 }
 
 pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &mut [Open<'_, R>]) {
-    for at in 0..packets.len() {
-        if let Some(ahead) = packets.get(at + 2) {
-            ahead.context.prefetch(POWERS);
-        }
-        let packet = &mut packets[at];
-        match tail_vectors::<S, G>(packet.payload_len()) {
-            1 => simd.run(One::<R, 1, G> { packet }),
-            2 => simd.run(One::<R, 2, G> { packet }),
-            3 => simd.run(One::<R, 3, G> { packet }),
-            4 => simd.run(One::<R, 4, G> { packet }),
-            5 => simd.run(One::<R, 5, G> { packet }),
-            6 => simd.run(One::<R, 6, G> { packet }),
-            _ => simd.run(One::<R, G, G> { packet }),
+    let mut rest = packets;
+    while let Some(packet) = rest.first() {
+        let len = packet.payload_len();
+        let alike = rest.iter().take_while(|packet| packet.payload_len() == len).count();
+        let (run, behind) = rest.split_at_mut(alike);
+        behind.iter().take(AHEAD).for_each(|packet| packet.context.prefetch(0));
+        by_tail::<S, G>(simd, len, Run::<R, G> { packets: run });
+        rest = behind;
+    }
+}
+
+/// Packets of one length.
+struct Run<'j, 'a, const R: usize, const G: usize> {
+    packets: &'j mut [Open<'a, R>],
+}
+
+impl<S: Simd, const R: usize, const G: usize> ByTail<S> for Run<'_, '_, R, G> {
+    #[inline(always)]
+    fn call<const T: usize, const ALONE: bool>(self, simd: S) {
+        let Some(first) = self.packets.first() else { return };
+        let shape = Shape::new::<S, G>(simd, first.payload_len());
+        for at in 0..self.packets.len() {
+            if let Some(ahead) = self.packets.get(at + AHEAD) {
+                ask_for::<S, R, T, ALONE>(ahead.context);
+            }
+            self.packets[at].open::<S, T, G, ALONE>(simd, &shape);
         }
     }
 }
 
-/// One packet whose tail has `T` vectors.
-struct One<'j, 'a, const R: usize, const T: usize, const G: usize> {
-    packet: &'j mut Open<'a, R>,
-}
-
-impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_, '_, R, T, G> {
-    type Output = ();
-
+impl<const R: usize> Open<'_, R> {
     #[inline(always)]
-    fn call(self, simd: S) {
+    fn open<S: Simd, const T: usize, const G: usize, const ALONE: bool>(
+        &mut self,
+        simd: S,
+        shape: &Shape<S::V>,
+    ) {
         let narrow = simd.narrow();
-        let Open { context, ref iv, header, ref mut packet, .. } = *self.packet;
-        let shape = Shape::new::<S, G>(simd, packet.len() - header - TAG);
+        let Open { context, ref iv, header, ref mut packet, .. } = *self;
         let mut stream = Stream::<_, R>::new(simd, &context.round_keys, iv);
         let first = fold_header(narrow, context, packet, header);
         // Whole vectors are written, and the last one reaches into the tag.
@@ -77,9 +91,9 @@ impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_
         let lengths = shape.lengths_lane(simd, header);
         let payload = &mut packet[header..];
         let (products, counter_block);
-        if shape.groups == 0 {
-            let place = Place::<T, true, true>::new::<S, G>(simd, &shape, payload, 0);
-            let (sealed, mut blocks) = place.read(simd, &shape);
+        if ALONE {
+            let place = Place::<T, true, true>::new::<S, G>(simd, shape, payload, 0);
+            let (sealed, mut blocks) = place.read(simd, shape);
             blocks[0] = simd.with_first(blocks[0], first);
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
             let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
@@ -87,22 +101,22 @@ impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_
             (products, counter_block) = (hashed, simd.first(keys[0]));
         } else {
             let powers = group_powers::<S, R, G>(context);
-            let place = Place::<G, true, false>::new::<S, G>(simd, &shape, payload, 0);
-            let (sealed, mut blocks) = place.read(simd, &shape);
+            let place = Place::<G, true, false>::new::<S, G>(simd, shape, payload, 0);
+            let (sealed, mut blocks) = place.read(simd, shape);
             blocks[0] = simd.with_first(blocks[0], first);
             let (keys, mut hashed) = stream.step::<S, G, G>(simd, &blocks, powers);
             place.write(simd, keys, sealed);
             counter_block = simd.first(keys[0]);
             for group in 1..shape.groups {
-                let place = Place::<G, false, false>::new::<S, G>(simd, &shape, payload, group);
-                let (sealed, mut blocks) = place.read(simd, &shape);
+                let place = Place::<G, false, false>::new::<S, G>(simd, shape, payload, group);
+                let (sealed, mut blocks) = place.read(simd, shape);
                 blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
                 let (keys, next) = stream.step::<S, G, G>(simd, &blocks, powers);
                 place.write(simd, keys, sealed);
                 hashed = next;
             }
-            let place = Place::<T, false, true>::new::<S, G>(simd, &shape, payload, shape.groups);
-            let (sealed, mut blocks) = place.read(simd, &shape);
+            let place = Place::<T, false, true>::new::<S, G>(simd, shape, payload, shape.groups);
+            let (sealed, mut blocks) = place.read(simd, shape);
             blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
             let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
@@ -115,7 +129,7 @@ impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for One<'_
         if !is_authentic {
             payload[..shape.len].fill(0);
         }
-        self.packet.is_authentic = is_authentic;
+        self.is_authentic = is_authentic;
     }
 }
 

@@ -6,9 +6,9 @@
 
 use crate::context::Context;
 use crate::lanes::{
-    Shape, Stream, bytes, carry, fold_header, group_powers, products, tail_vectors,
+    ByTail, Shape, Stream, ask_for, by_tail, bytes, carry, fold_header, group_powers, products,
 };
-use crate::simd::{Block, Simd, Work};
+use crate::simd::{Block, Simd};
 use crate::{IV, TAG, payload_len};
 
 /// Packets between asking for a key and using it: as many as take as long as the third-level cache.
@@ -53,60 +53,39 @@ pub(crate) fn fan_out<S: Simd, const R: usize, const G: usize>(
 ) {
     let fits = packets.iter().all(|packet| packet.payload_len() == plaintext.len());
     assert!(fits, "every packet of a fan-out has room for the payload, and no more");
-    match tail_vectors::<S, G>(plaintext.len()) {
-        1 => simd.run(FanOut::<R, 1, G> { plaintext, packets }),
-        2 => simd.run(FanOut::<R, 2, G> { plaintext, packets }),
-        3 => simd.run(FanOut::<R, 3, G> { plaintext, packets }),
-        4 => simd.run(FanOut::<R, 4, G> { plaintext, packets }),
-        5 => simd.run(FanOut::<R, 5, G> { plaintext, packets }),
-        6 => simd.run(FanOut::<R, 6, G> { plaintext, packets }),
-        _ => simd.run(FanOut::<R, G, G> { plaintext, packets }),
-    }
+    by_tail::<S, G>(simd, plaintext.len(), FanOut::<R, G> { plaintext, packets });
 }
 
 pub(crate) fn in_place<S: Simd, const R: usize, const G: usize>(simd: S, packet: &mut Seal<'_, R>) {
-    match tail_vectors::<S, G>(packet.payload_len()) {
-        1 => simd.run(InPlace::<R, 1, G> { packet }),
-        2 => simd.run(InPlace::<R, 2, G> { packet }),
-        3 => simd.run(InPlace::<R, 3, G> { packet }),
-        4 => simd.run(InPlace::<R, 4, G> { packet }),
-        5 => simd.run(InPlace::<R, 5, G> { packet }),
-        6 => simd.run(InPlace::<R, 6, G> { packet }),
-        _ => simd.run(InPlace::<R, G, G> { packet }),
-    }
+    by_tail::<S, G>(simd, packet.payload_len(), InPlace::<R, G> { packet });
 }
 
-/// Many packets of one plaintext whose tail has `T` vectors.
-struct FanOut<'p, 'j, 'a, const R: usize, const T: usize, const G: usize> {
+/// Many packets of one plaintext.
+struct FanOut<'p, 'j, 'a, const R: usize, const G: usize> {
     plaintext: &'p [u8],
     packets: &'j mut [Seal<'a, R>],
 }
 
-impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S>
-    for FanOut<'_, '_, '_, R, T, G>
-{
-    type Output = ();
-
+impl<S: Simd, const R: usize, const G: usize> ByTail<S> for FanOut<'_, '_, '_, R, G> {
     #[inline(always)]
-    fn call(self, simd: S) {
+    fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let shape = Shape::new::<S, G>(simd, self.plaintext.len());
-        let source = Shared::new(simd, &shape, self.plaintext);
-        seal::<S, _, R, T, G>(simd, &shape, &source, self.packets);
+        let source = Shared::new(simd, &shape, ALONE && T == 1, self.plaintext);
+        seal::<S, _, R, T, G, ALONE>(simd, &shape, &source, self.packets);
     }
 }
 
 /// One packet whose payload is there already.
-struct InPlace<'j, 'a, const R: usize, const T: usize, const G: usize> {
+struct InPlace<'j, 'a, const R: usize, const G: usize> {
     packet: &'j mut Seal<'a, R>,
 }
 
-impl<S: Simd, const R: usize, const T: usize, const G: usize> Work<S> for InPlace<'_, '_, R, T, G> {
-    type Output = ();
-
+impl<S: Simd, const R: usize, const G: usize> ByTail<S> for InPlace<'_, '_, R, G> {
     #[inline(always)]
-    fn call(self, simd: S) {
+    fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let shape = Shape::new::<S, G>(simd, self.packet.payload_len());
-        seal::<S, _, R, T, G>(simd, &shape, &Own, core::slice::from_mut(self.packet));
+        let packets = core::slice::from_mut(self.packet);
+        seal::<S, _, R, T, G, ALONE>(simd, &shape, &Own, packets);
     }
 }
 
@@ -130,13 +109,18 @@ struct Shared<'p, V> {
 
 impl<'p, V: Copy> Shared<'p, V> {
     #[inline(always)]
-    fn new<S: Simd<V = V>>(simd: S, shape: &Shape<V>, plaintext: &'p [u8]) -> Shared<'p, V> {
+    fn new<S: Simd<V = V>>(
+        simd: S,
+        shape: &Shape<V>,
+        is_one_vector: bool,
+        plaintext: &'p [u8],
+    ) -> Shared<'p, V> {
         let first = bytes::<S>(1, true).min(plaintext.len());
         // Lane 0 and up to three blocks behind it; in the last vector up to four.
         let mut ends = [0; 64];
         ends[16..16 + first].copy_from_slice(&plaintext[..first]);
         let first = simd.load(&ends);
-        if shape.is_one_vector::<S>() {
+        if is_one_vector {
             return Shared { plaintext, first, last: first };
         }
         let behind = &plaintext[shape.last_at..];
@@ -190,7 +174,14 @@ struct Rest<V, const T: usize> {
 }
 
 #[inline(always)]
-fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
+fn seal<
+    S: Simd,
+    P: Source<S>,
+    const R: usize,
+    const T: usize,
+    const G: usize,
+    const ALONE: bool,
+>(
     simd: S,
     shape: &Shape<S::V>,
     source: &P,
@@ -198,10 +189,10 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
-    packets.iter().take(AHEAD).for_each(|packet| packet.context.prefetch(shape.powers()));
+    packets.iter().take(AHEAD).for_each(|packet| ask_for::<S, R, T, ALONE>(packet.context));
     for at in 0..packets.len() {
         if let Some(ahead) = packets.get(at + AHEAD) {
-            ahead.context.prefetch(shape.powers());
+            ask_for::<S, R, T, ALONE>(ahead.context);
         }
         let before = packets[at.saturating_sub(1)].context;
         let powers = shape.tail_powers(before);
@@ -212,7 +203,7 @@ fn seal<S: Simd, P: Source<S>, const R: usize, const T: usize, const G: usize>(
         let payload = &mut packet[header..];
         let next;
         let tail_products;
-        if shape.groups == 0 {
+        if ALONE {
             let place = Place::<T, true, true>::new::<S, P, G>(shape, source, payload, 0);
             let (keys, hashed) = stream.step::<S, T, T>(simd, &rest.blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
