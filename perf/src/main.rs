@@ -31,10 +31,15 @@ mod seal;
 mod soak;
 mod timing;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use roomlane_peers::netns;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use lines::Lines;
 use machine::Watch;
@@ -152,7 +157,21 @@ fn lines(
     Ok(lines.missed())
 }
 
+/// Ends this process when it is asked to, without leaving namespaces behind.
+fn end_when_asked() -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        let Some(signal) = signals.forever().next() else { return };
+        // Nobody may be reading.
+        let _ = writeln!(std::io::stderr(), "roomlane-perf: interrupted, nothing is reported");
+        netns::abandon();
+        let _ = emulate_default_handler(signal);
+    });
+    Ok(())
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<Report> {
+    end_when_asked()?;
     if let Some(cpu) = arguments.cpu {
         machine::pin(cpu)?;
     }

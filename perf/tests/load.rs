@@ -1,9 +1,13 @@
 //! The tool itself: a real node under load in namespaces, and scenario files that it must refuse.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use roomlane_peers::netns::{NetNs, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use roomlane_peers::netns::{NetNs, run, skip};
 use roomlane_peers::node::programs;
 use serde_json::Value;
 
@@ -19,6 +23,10 @@ impl Folder {
 
     /// Runs `load` on a scenario file with this text.
     fn load(&self, text: &str) -> Output {
+        self.command(text).output().expect("it starts")
+    }
+
+    fn command(&self, text: &str) -> Command {
         let file = self.0.join("scenarios.toml");
         std::fs::write(&file, text).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_roomlane-perf"));
@@ -26,7 +34,8 @@ impl Folder {
             command.env("ROOMLANE_BIN_DIR", programs);
         }
         command.args(["load", "--json", "--out"]).arg(self.0.join("out"));
-        command.arg("--scenarios").arg(&file).output().expect("it starts")
+        command.arg("--scenarios").arg(&file);
+        command
     }
 }
 
@@ -86,4 +95,40 @@ fn every_copy_of_a_small_load_comes_once_and_is_opened_and_its_latency_is_writte
     assert!(hgrm.contains("Total count    =         1200"), "{hgrm}");
     let written = std::fs::read_to_string(folder.0.join("out/load.json")).expect("a report");
     assert_eq!(serde_json::from_str::<Value>(&written).expect("one object"), report);
+}
+
+#[test]
+fn whoever_interrupts_or_kills_it_is_left_no_namespaces_and_no_folders() {
+    if programs().is_none() {
+        return;
+    }
+    if let Err(why) = NetNs::new() {
+        return skip(&format!("no namespace: {why}"));
+    }
+    let folder = Folder::new("interrupted");
+    let long = scenario("").replace("seconds = 1", "seconds = 60");
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let mut command = folder.command(&long);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let sends = said.by_ref().map_while(Result::ok).any(|line| line.starts_with("sent "));
+        assert!(sends, "it ended without sending anything");
+        let name = format!("rl-t{}-", child.id());
+        let is_of_it = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(&name))
+        };
+        let has_folder = || std::env::temp_dir().read_dir().expect("readable").any(is_of_it);
+        let has_namespace = || run(&["ip", "netns", "list"]).expect("a list").contains(&name);
+        let are_there = || (has_namespace(), has_folder());
+        assert_eq!(are_there(), (true, true));
+        kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+        assert_eq!(child.wait().expect("it ends").signal(), Some(signal as i32));
+        if signal == Signal::SIGKILL {
+            // Whoever makes the next ones removes them.
+            assert_eq!(are_there(), (true, true));
+            let next = folder.load(&scenario(""));
+            assert!(next.status.success(), "{}", String::from_utf8_lossy(&next.stderr));
+        }
+        assert_eq!(are_there(), (false, false), "left after {signal}");
+    }
 }

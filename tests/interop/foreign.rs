@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use roomlane_tests::netns::{Lab, PEER_IP, skip};
+use roomlane_tests::netns::{Lab, PEER_IP, own_name, skip};
 use roomlane_tests::node::{APP, Node, NodeConfig};
 use roomlane_tests::sdes::{Api, Tokens};
 use rustix::net::{AddressFamily, SocketType};
@@ -32,7 +32,7 @@ struct SecretFile {
 
 impl SecretFile {
     fn new(name: &str) -> SecretFile {
-        let path = std::env::temp_dir().join(format!("rl-t{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(own_name(name));
         let secret = format!("{:f>64x}", std::process::id());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
         let written = file.and_then(|mut file| file.write_all(secret.as_bytes()));

@@ -2,10 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Runs a command; its output, or its words with its error text.
 ///
@@ -35,6 +40,48 @@ pub fn skip(why: &str) {
     }
 }
 
+/// Names of namespaces and temporary folders: this, the number of the process that made it, and more.
+const PREFIX: &str = "rl-t";
+/// How long programs in a namespace may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A name for something of this process.
+pub fn own_name(what: impl std::fmt::Display) -> String {
+    format!("{PREFIX}{}-{what}", std::process::id())
+}
+
+/// Removes all namespaces and folders with a name of this process, and ends what runs there: for who is about
+/// to be ended himself. Those of killed processes are removed by the next one that makes any.
+pub fn abandon() {
+    remove(|owner| owner == std::process::id());
+}
+
+fn remove(is_one: impl Fn(u32) -> bool) {
+    let list = run(&["ip", "netns", "list"]).unwrap_or_default();
+    let names = list.lines().filter_map(|line| line.split(' ').next());
+    let owner = |name: &str| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok();
+    for name in names.filter(|name| owner(name).is_some_and(&is_one)) {
+        let began = Instant::now();
+        loop {
+            let there = run(&["ip", "netns", "pids", name]).unwrap_or_default();
+            let there: Vec<i32> = there.lines().filter_map(|pid| pid.trim().parse().ok()).collect();
+            if there.is_empty() || began.elapsed() > END_TIMEOUT {
+                break;
+            }
+            for pid in there {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = run(&["ip", "netns", "del", name]);
+    }
+    for entry in std::env::temp_dir().read_dir().into_iter().flatten().flatten() {
+        if entry.file_name().to_str().and_then(owner).is_some_and(&is_one) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A network namespace with its loopback up.
 #[derive(Debug)]
 pub struct NetNs {
@@ -49,8 +96,10 @@ impl NetNs {
     /// The host's own words.
     pub fn new() -> Result<NetNs, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| remove(|owner| !Path::new(&format!("/proc/{owner}")).exists()));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("rl-t{}-{number}", std::process::id());
+        let name = own_name(number);
         run(&["ip", "netns", "add", &name])?;
         let ns = NetNs { name };
         ns.ip("link set lo up");

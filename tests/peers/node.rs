@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use serde_json::Value;
 
-use crate::netns::{NODE_MANAGE_IP, NetNs, run, skip};
+use crate::netns::{NODE_MANAGE_IP, NetNs, own_name, run, skip};
 use crate::sdes::Api;
 
 /// How long a node may take to come up or go down.
@@ -129,7 +129,7 @@ impl Node {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let programs = programs()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("rl-t{}-{number}", std::process::id()));
+        let dir = std::env::temp_dir().join(own_name(number));
         std::fs::create_dir_all(&dir).expect("the temporary folder takes a folder");
         let secret = format!("{:0>64x}", u128::from(std::process::id()) << 64 | u128::from(number));
         write(&dir.join("secret"), &secret, 0o400);
