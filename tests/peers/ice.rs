@@ -1,11 +1,13 @@
 //! A browser's ICE agent, as far as a lite agent meets it: it sends checks and reads the answers.
 
+use std::net::SocketAddr;
+
 use proto::command::{ICE_PASSWORD_MAX, IceCredentials};
 use proto::ufrag::{self, UfragKey};
 use proto::{Endpoint, List, SessionId};
 use srtp::IntegrityKey;
 use wire::stun::{Class, Message, Role};
-use wire::stun_write::RequestRepr;
+use wire::stun_write::{RequestRepr, success};
 
 /// What the tests' tokens are minted under.
 pub const UFRAG_KEY: UfragKey = UfragKey([0x5c; 16]);
@@ -108,6 +110,21 @@ impl IcePeer {
             _ => None,
         }
     }
+}
+
+/// The answer of a full agent with this password to a check from `from`; none to anything else.
+pub fn reply(password: &str, bytes: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+    let message = Message::new_checked(bytes).ok()?;
+    let (key, integrity) = (IntegrityKey::new(password.as_bytes()), message.integrity()?);
+    let covered = [&integrity.header, integrity.attributes];
+    if message.class() != Class::Request || !key.verify(&covered, integrity.claimed) {
+        return None;
+    }
+    let mut out = vec![0; 600];
+    let sign = |parts: &[&[u8]]| key.sign(parts);
+    let len = success(&mut out, message.transaction_id(), from, sign).expect("fits");
+    out.truncate(len);
+    Some(out)
 }
 
 /// CRC-32 of ISO 3309, bit by bit.

@@ -67,6 +67,8 @@ pub struct Publisher {
     pub next: u64,
     /// SRTCP packets sent.
     pub rtcp_next: u32,
+    /// Contributing sources of its packets: one, so that headers are not all of the shortest length.
+    pub csrcs: Vec<u32>,
     outbound: Outbound<RingProvider>,
     inbound: Inbound<RingProvider>,
     profile: Profile,
@@ -91,6 +93,7 @@ impl Publisher {
             remote,
             next: first,
             rtcp_next: 0,
+            csrcs: vec![0xdead_beef],
             outbound: Outbound::new(&RingProvider::new(), &master(profile, keys.0)),
             inbound: Inbound::new(&RingProvider::new(), &master(profile, keys.1)),
             profile,
@@ -121,7 +124,7 @@ impl Publisher {
             sequence: index as u16,
             timestamp: (index as u32).wrapping_mul(960),
             ssrc: self.spec.ssrc,
-            csrcs: &[0xdead_beef],
+            csrcs: &self.csrcs,
             extension,
         };
         self.seal(&repr, index, &payload)

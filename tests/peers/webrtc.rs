@@ -9,7 +9,7 @@ use proto::{KeyMaterial, List, SessionId};
 use srtp::Profile;
 use wire::demux::{Kind, classify};
 
-use crate::ice::IcePeer;
+use crate::ice::{self, IcePeer};
 use crate::sdes::{Answer, Api, Tokens, Wire};
 
 /// What is offered, in the order of Chromium.
@@ -20,6 +20,9 @@ const PROFILES: [dtls::Profile; 3] = [
 ];
 /// Time between two checks until one is answered, and from then on (RFC 8445 14.3, RFC 7675 5.1 has 5 s).
 const CHECKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Of its ICE agent.
+const PASSWORD: &str = "abcdefghijklmnopqrstuvwx";
 
 /// A certificate of the test's own.
 pub fn identity() -> Identity {
@@ -43,9 +46,13 @@ pub struct Browser {
     pub is_closed: bool,
     /// The node has answered a check.
     pub is_checked: bool,
+    /// The other agent has sent a check, which is answered.
+    pub was_asked: bool,
     /// Its DTLS datagrams so far.
     pub hellos: Vec<Vec<u8>>,
     ice: IcePeer,
+    /// To checks of the other agent; a node of ours, which is lite, sends none.
+    replies: Vec<Vec<u8>>,
     client: Client,
     next_check: Instant,
 }
@@ -69,7 +76,7 @@ impl Browser {
         format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:peer\r\n\
-             a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:{print}\r\na=setup:actpass\r\n\
+             a=ice-pwd:{PASSWORD}\r\na=fingerprint:{print}\r\na=setup:actpass\r\n\
              a=mid:0\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n{lines}"
         )
     }
@@ -79,6 +86,19 @@ impl Browser {
     /// # Panics
     /// When something is missing in the answer.
     pub fn of(answer: &Answer, local: SocketAddr, own: &Identity) -> Browser {
+        Browser::with_profiles(answer, local, own, &PROFILES)
+    }
+
+    /// The same with these profiles to choose from.
+    ///
+    /// # Panics
+    /// When something is missing in the answer.
+    pub fn with_profiles(
+        answer: &Answer,
+        local: SocketAddr,
+        own: &Identity,
+        profiles: &[dtls::Profile],
+    ) -> Browser {
         let value = |prefix: &str| {
             let line = answer.body.lines().find_map(|line| line.strip_prefix(prefix));
             line.map(str::trim)
@@ -100,9 +120,11 @@ impl Browser {
             keys: None,
             is_closed: false,
             is_checked: false,
+            was_asked: false,
             hellos: vec![],
             ice: IcePeer::told(must("a=ice-ufrag:"), must("a=ice-pwd:")),
-            client: Client::new(own, &[theirs], &PROFILES, 1200).expect("a client"),
+            replies: vec![],
+            client: Client::new(own, &[theirs], profiles, 1200).expect("a client"),
             next_check: Instant::now(),
         }
     }
@@ -110,6 +132,9 @@ impl Browser {
     /// Sends what is due. DTLS waits for an answered check, unless `is_hasty`.
     pub fn turn(&mut self, wire: &mut impl Wire, is_hasty: bool) {
         let now = Instant::now();
+        for reply in self.replies.drain(..) {
+            wire.send(self.local, self.remote, &reply);
+        }
         if now >= self.next_check && !is_hasty {
             self.next_check = now + if self.is_checked { CHECKS.1 } else { CHECKS.0 };
             wire.send(self.local, self.remote, &self.ice.check(true));
@@ -126,7 +151,12 @@ impl Browser {
     /// Takes a datagram; media comes back.
     pub fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         match classify(bytes) {
-            Kind::Stun => self.is_checked |= matches!(self.ice.answer(bytes), Some(Ok(_))),
+            Kind::Stun => {
+                self.is_checked |= matches!(self.ice.answer(bytes), Some(Ok(_)));
+                let reply = ice::reply(PASSWORD, bytes, self.remote);
+                self.was_asked |= reply.is_some();
+                self.replies.extend(reply);
+            }
             Kind::Dtls => match self.client.receive(bytes) {
                 Ok(Progress::Done(keys)) => self.keys = Some(keys),
                 Ok(Progress::Closed) => self.is_closed = true,

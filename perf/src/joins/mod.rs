@@ -8,7 +8,7 @@
 
 mod crowd;
 mod figures;
-mod peer;
+pub mod peer;
 mod turns;
 
 use std::collections::HashMap;

@@ -109,7 +109,7 @@ impl Tally {
 }
 
 /// A UDP socket as the peer's only address.
-struct Line<'a>(&'a UdpSocket);
+pub struct Line<'a>(pub &'a UdpSocket);
 
 impl Wire for Line<'_> {
     fn open(&mut self) -> SocketAddr {

@@ -19,11 +19,12 @@ const SSRC: u32 = 0x1000;
 
 /// What forwards: it takes publishers and subscribers in, and tells what it has used.
 pub trait Engine {
-    /// Takes publisher `number` of `room` in; where its packets go.
+    /// Takes publisher `number` of `room` in; where its packets go and what seals them.
     ///
     /// # Errors
     /// The engine's refusal.
-    fn publish(&mut self, room: u32, number: u32, lane: &Lane) -> Result<SocketAddr>;
+    fn publish(&mut self, room: u32, number: u32, lane: &Lane)
+    -> Result<(SocketAddr, KeyMaterial)>;
     /// Takes a subscriber of the publisher with this number in; the key of what comes to it.
     ///
     /// # Errors
@@ -49,7 +50,7 @@ pub struct Lane {
     pub ssrc: u32,
     /// Crypto suite.
     pub profile: Profile,
-    /// What it seals with.
+    /// What it seals with where it may choose that.
     pub key: KeyMaterial,
 }
 
@@ -94,7 +95,7 @@ impl Fleet {
             for publisher in first..first + scenario.publishers {
                 let lane = next();
                 by_lane.push(None);
-                let remote = engine.publish(room, publisher, &lane)?;
+                let (remote, key) = engine.publish(room, publisher, &lane)?;
                 let spec = PublicationSpec {
                     publication: PublicationNo(publisher),
                     ssrc: lane.ssrc,
@@ -102,8 +103,10 @@ impl Fleet {
                     ..PublicationSpec::default()
                 };
                 let ids = (SessionId(0), RoomNo(room.into()), MemberNo(publisher.into()));
-                let keys = (&lane.key, &lane.key);
-                let stream = Publisher::new(ids, spec, lane.local.into(), suite, keys, FIRST);
+                let keys = (&key, &key);
+                let mut stream = Publisher::new(ids, spec, lane.local.into(), suite, keys, FIRST);
+                // As browsers send, and as every engine takes it.
+                stream.csrcs.clear();
                 sources.push(Source { stream, local: lane.local, remote });
             }
             for publisher in first..first + scenario.publishers {
@@ -276,9 +279,14 @@ impl Listener {
 
     /// Its place in the stretch, unless it has none or had it before.
     fn take(&mut self, bytes: &mut [u8], first: u64) -> Option<u64> {
-        if classify(bytes) == Kind::Rtcp {
-            self.tally.reports += 1;
-            return None;
+        match classify(bytes) {
+            Kind::Rtcp => {
+                self.tally.reports += 1;
+                return None;
+            }
+            // Who joined by ICE is asked now and then whether it is there.
+            Kind::Stun => return None,
+            _ => {}
         }
         let Some((index, was_opened)) = self.index(bytes) else {
             self.tally.wrong += 1;
@@ -353,9 +361,9 @@ mod tests {
     struct Mirror(KeyMaterial);
 
     impl Engine for Mirror {
-        fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<SocketAddr> {
+        fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<(SocketAddr, KeyMaterial)> {
             self.0 = lane.key;
-            Ok(lane.local)
+            Ok((lane.local, lane.key))
         }
         fn subscribe(&mut self, _: u32, _: u32, _: &Lane) -> Result<KeyMaterial> {
             Ok(self.0)

@@ -72,13 +72,18 @@ pub fn offer(lane: &Lane, lines: &str) -> String {
 }
 
 impl Engine for Roomlane {
-    fn publish(&mut self, room: u32, number: u32, lane: &Lane) -> Result<SocketAddr> {
+    fn publish(
+        &mut self,
+        room: u32,
+        number: u32,
+        lane: &Lane,
+    ) -> Result<(SocketAddr, KeyMaterial)> {
         let tokens = Tokens::new(&format!("room{room}"), &format!("pub{number}"));
         let lines = format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", lane.ssrc);
         let answer = self.join("whip", "", &tokens, &offer(lane, &lines))?;
         let (remote, _, _) = read_answer(&answer);
         ensure!(remote.ip().to_string() == NODE_IP, "an answer from elsewhere: {remote}");
-        Ok(remote)
+        Ok((remote, lane.key))
     }
 
     fn subscribe(&mut self, room: u32, publisher: u32, lane: &Lane) -> Result<KeyMaterial> {

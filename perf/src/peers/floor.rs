@@ -70,9 +70,9 @@ fn forward(socket: &UdpSocket, to: &Mutex<Vec<SocketAddr>>, new: &AtomicBool, en
 }
 
 impl Engine for Floor {
-    fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<SocketAddr> {
+    fn publish(&mut self, _: u32, _: u32, lane: &Lane) -> Result<(SocketAddr, KeyMaterial)> {
         self.key = Some(lane.key);
-        Ok(self.local)
+        Ok((self.local, lane.key))
     }
 
     fn subscribe(&mut self, _: u32, _: u32, lane: &Lane) -> Result<KeyMaterial> {

@@ -6,7 +6,9 @@
 //! subscriber; ratios are of those medians.
 
 mod bencode;
+mod daemon;
 mod floor;
+mod janus;
 mod rtpengine;
 
 use std::process::Command;
@@ -22,12 +24,15 @@ use crate::load::scenario::Scenario;
 use crate::load::{Bench, Cpus, Run, guarded, lab, median};
 use crate::report::{Figure, Report};
 use floor::Floor;
+use janus::Janus;
 use rtpengine::Rtpengine;
 
 /// Runs that lost more are not used.
 const LOSS_MAX: f64 = 0.01;
 /// Subscribers of the one publisher.
 const FANOUT: u32 = 50;
+/// The data path behind DPDK's memory port, in process.
+const RING: &str = "roomlane_net_ring";
 /// Bytes of the payloads.
 const PAYLOADS: [usize; 2] = [160, 1200];
 /// The promises: a share of rtpengine's CPU time per forwarded packet, of the same run. In memory, by payload;
@@ -75,6 +80,8 @@ enum Kind {
     Uring,
     /// rtpengine on sockets.
     Rtpengine,
+    /// Janus on sockets, everybody with ICE and DTLS.
+    Janus,
     /// A copy and a `sendto`.
     Floor,
 }
@@ -88,6 +95,7 @@ impl Kind {
             }
             Kind::Uring => "roomlane_uring".to_owned(),
             Kind::Rtpengine => "rtpengine".to_owned(),
+            Kind::Janus => "janus".to_owned(),
             Kind::Floor => "floor".to_owned(),
         }
     }
@@ -97,6 +105,7 @@ impl Kind {
             Kind::Cable(device) => Box::new(Roomlane::start(lab, device, "adaptive", cpu)?),
             Kind::Uring => Box::new(Roomlane::start(lab, "uring", "adaptive", cpu)?),
             Kind::Rtpengine => Box::new(Rtpengine::start(lab, cpu)?),
+            Kind::Janus => Box::new(Janus::start(lab, cpu)?),
             Kind::Floor => Box::new(Floor::start(lab, cpu)?),
         })
     }
@@ -136,13 +145,19 @@ pub fn run(options: &Options) -> Result<Report> {
     options.cpus.check()?;
     let mut kinds: Vec<_> = options.port.iter().cloned().map(Kind::Cable).collect();
     kinds.extend([Kind::Uring, Kind::Floor]);
-    let version = rtpengine::version();
-    match &version {
-        Some(_) => kinds.push(Kind::Rtpengine),
-        None => eprintln!("SKIPPED rtpengine: it is not installed; run perf/peers/install"),
+    let mut about = "veth".to_owned();
+    for (kind, version) in
+        [(Kind::Rtpengine, rtpengine::version()), (Kind::Janus, janus::version())]
+    {
+        let name = kind.name();
+        about += &format!("; {name} {}", version.as_deref().unwrap_or("missing"));
+        match version {
+            Some(_) => kinds.push(kind),
+            None => eprintln!("SKIPPED {name}: it is not installed; run perf/peers/install"),
+        }
     }
-    kinds.retain(|kind| !options.without.iter().any(|text| kind.name().contains(text)));
-    let about = format!("veth; rtpengine {}", version.as_deref().unwrap_or("missing"));
+    let is_wanted = |name: &str| !options.without.iter().any(|text| name.contains(text));
+    kinds.retain(|kind| is_wanted(&kind.name()));
     let mut report = Report::new("peers", about);
     for (payload, ring_max) in PAYLOADS.into_iter().zip(RING_SHARE_MAX) {
         if options.payload.is_some_and(|only| only != payload) {
@@ -155,7 +170,9 @@ pub fn run(options: &Options) -> Result<Report> {
                 eprintln!("{payload} B, round {round}: {}", kind.name());
                 runs.take(&guarded(|| once(kind, payload, options))?);
             }
-            ring.push(in_memory(payload, options.cpus.node_cpu)?);
+            if is_wanted(RING) {
+                ring.push(in_memory(payload, options.cpus.node_cpu)?);
+            }
         }
         tell(&mut report, payload, &kinds, &all, (ring, ring_max));
     }
@@ -240,45 +257,54 @@ fn tell(
         }
     }
     let in_memory = median(ring.clone());
-    report.push(
-        Figure::new(format!("roomlane_net_ring_payload_{payload}_cpu_ns"), in_memory, "ns")
-            .note("in memory, no system call in it".to_owned())
-            .detail(json!({ "runs_ns": ring })),
-    );
-    let peer = kinds.iter().position(|kind| *kind == Kind::Rtpengine).map(|at| &all[at]);
-    let Some(peer) = peer.filter(|peer| !peer.total_ns.is_empty()) else { return };
-    let (peer_ns, peer_user_ns) = (median(peer.total_ns.clone()), median(peer.user_ns.clone()));
-    let mut share = |name: String, value: f64, max: Option<f64>| {
-        let times = format!("rtpengine uses {:.1} times as much", 1.0 / value);
+    if !ring.is_empty() {
+        report.push(
+            Figure::new(format!("{RING}_payload_{payload}_cpu_ns"), in_memory, "ns")
+                .note("in memory, no system call in it".to_owned())
+                .detail(json!({ "runs_ns": ring })),
+        );
+    }
+    for peer in [Kind::Rtpengine, Kind::Janus] {
+        let ring_max = (peer == Kind::Rtpengine).then_some(ring_max);
+        compare(report, payload, (kinds, all), &peer, (in_memory, ring_max));
+    }
+}
+
+/// Shares of what another engine uses, of those that have a figure. What is promised is promised against
+/// rtpengine, `ring_max` with it.
+fn compare(
+    report: &mut Report,
+    payload: usize,
+    (kinds, all): (&[Kind], &[Runs]),
+    peer: &Kind,
+    (in_memory, ring_max): (f64, Option<f64>),
+) {
+    let runs_of = |wanted: &Kind| kinds.iter().position(|kind| kind == wanted).map(|at| &all[at]);
+    let Some(runs) = runs_of(peer).filter(|runs| !runs.total_ns.is_empty()) else { return };
+    let (peer_ns, peer_user_ns) = (median(runs.total_ns.clone()), median(runs.user_ns.clone()));
+    let peer = peer.name();
+    let promised = |max: f64| ring_max.map(|_| max);
+    let mut share = |what: &str, value: f64, max: Option<f64>| {
+        if value.is_nan() {
+            return;
+        }
+        let name = format!("{what}_over_{peer}_payload_{payload}");
+        let times = format!("{peer} uses {:.1} times as much", 1.0 / value);
         report.push(Figure::new(name, value, "x").at_most(max).note(times));
     };
-    share(
-        format!("net_ring_over_rtpengine_payload_{payload}"),
-        in_memory / peer_ns,
-        Some(ring_max),
-    );
+    share("net_ring", in_memory / peer_ns, ring_max);
     // Of several ports on the cable the promise is for the best.
     let cable = |pick: fn(&Runs) -> &Vec<f64>| {
         let of_cable = kinds.iter().zip(all).filter(|(kind, _)| matches!(kind, Kind::Cable(_)));
         of_cable.map(|(_, runs)| median(pick(runs).clone())).fold(f64::NAN, f64::min)
     };
-    let (total, user) = (cable(|runs| &runs.total_ns), cable(|runs| &runs.user_ns));
-    share(
-        format!("cable_over_rtpengine_payload_{payload}"),
-        total / peer_ns,
-        Some(CABLE_SHARE_MAX.0),
-    );
-    share(
-        format!("cable_user_over_rtpengine_payload_{payload}"),
-        user / peer_user_ns,
-        Some(CABLE_SHARE_MAX.1),
-    );
-    for (kind, max) in [(Kind::Uring, Some(URING_SHARE_MAX)), (Kind::Floor, None)] {
-        if let Some(at) = kinds.iter().position(|other| *other == kind) {
+    share("cable", cable(|runs| &runs.total_ns) / peer_ns, promised(CABLE_SHARE_MAX.0));
+    share("cable_user", cable(|runs| &runs.user_ns) / peer_user_ns, promised(CABLE_SHARE_MAX.1));
+    for (kind, max) in [(Kind::Uring, promised(URING_SHARE_MAX)), (Kind::Floor, None)] {
+        if let Some(runs) = runs_of(&kind) {
             let name = kind.name();
             let name = name.trim_start_matches("roomlane_");
-            let value = median(all[at].total_ns.clone()) / peer_ns;
-            share(format!("{name}_over_rtpengine_payload_{payload}"), value, max);
+            share(name, median(runs.total_ns.clone()) / peer_ns, max);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! rtpengine as an engine: Debian's daemon in user space, told by its `ng` protocol to publish and to
 //! subscribe with SDES keys of AEAD_AES_128_GCM. perf/peers/README.md says what it does per packet.
 
-use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,17 +12,17 @@ use roomlane_peers::sdes::read_answer;
 use srtp::Profile;
 
 use super::bencode::Value;
+use super::daemon::{Daemon, PATIENCE};
 use crate::load::cpu::CpuTime;
 use crate::load::fleet::{Engine, Lane};
 use crate::load::roomlane::offer;
-use crate::machine::stay_on;
 
 /// The program.
 const PROGRAM: &str = "rtpengine";
 /// Where it is told what to do: on the loopback of its own namespace.
 const NG: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 22_222);
-/// How long it may take to come up, or to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long until the same is asked again.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// All its suites but the one that is measured: there is no way to name that one alone.
 const OTHER_SUITES: [&str; 11] = [
     "no-AEAD_AES_256_GCM",
@@ -47,13 +46,10 @@ pub fn version() -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// A running daemon; it is ended when this is dropped.
+/// A running daemon.
 pub struct Rtpengine {
-    child: Child,
-    /// The daemon itself: `ip netns exec` becomes it.
-    pid: i32,
-    control: UdpSocket,
-    cookies: u32,
+    daemon: Daemon,
+    control: Control,
 }
 
 impl Rtpengine {
@@ -62,41 +58,55 @@ impl Rtpengine {
     /// # Errors
     /// It is not installed, or does not come up.
     pub fn start(lab: &Lab, cpu: usize) -> Result<Rtpengine> {
-        let mut command = lab.node.command(PROGRAM.as_ref());
-        command
-            .args(["--config-file=none", "--table=-1", "--foreground", "--log-stderr"])
-            .args(["--log-level=3", "--num-threads=1", "--timeout=600", "--silent-timeout=3600"])
-            .arg(format!("--interface={NODE_IP}"))
-            .arg(format!("--listen-ng={NG}"))
-            .args(["--port-min=30000", "--port-max=40000"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let child = command.spawn().context("ip netns exec rtpengine")?;
-        let control = lab.node.within(|| -> Result<UdpSocket> {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("a control socket")?;
-            socket.set_read_timeout(Some(Duration::from_millis(200))).context("a timeout")?;
-            Ok(socket)
-        })?;
-        let pid = child.id() as i32;
-        let mut engine = Rtpengine { child, pid, control, cookies: 0 };
-        let began = Instant::now();
-        while engine.ask(Value::dict([("command", Value::from("ping"))])).is_err() {
-            if let Ok(Some(status)) = engine.child.try_wait() {
-                let mut words = String::new();
-                if let Some(mut text) = engine.child.stderr.take() {
-                    let _ = text.read_to_string(&mut words);
-                }
-                bail!("rtpengine ended by itself, {status}: {words}");
-            }
-            ensure!(began.elapsed() < PATIENCE, "rtpengine does not answer on {NG}");
-        }
-        stay_on(cpu, &[engine.pid])?;
-        Ok(engine)
+        let mut daemon = Daemon::start(lab, PROGRAM, |_| Ok(arguments()))?;
+        let mut control = lab.node.within(Control::open)?;
+        let ping = || Value::dict([("command", Value::from("ping"))]);
+        daemon.wait_until_up(cpu, || control.ask_within(TRY_AGAIN, ping()).is_ok())?;
+        Ok(Rtpengine { daemon, control })
+    }
+
+    fn call(room: u32) -> Value {
+        Value::Text(format!("room{room}"))
+    }
+}
+
+fn arguments() -> Vec<String> {
+    let fixed = [
+        "--config-file=none",
+        "--table=-1",
+        "--foreground",
+        "--log-stderr",
+        "--log-level=3",
+        "--num-threads=1",
+        "--timeout=600",
+        "--silent-timeout=3600",
+        "--port-min=30000",
+        "--port-max=40000",
+    ];
+    let addresses = [format!("--interface={NODE_IP}"), format!("--listen-ng={NG}")];
+    fixed.into_iter().map(str::to_owned).chain(addresses).collect()
+}
+
+/// A client of the `ng` protocol.
+struct Control {
+    socket: UdpSocket,
+    cookies: u32,
+}
+
+impl Control {
+    /// On the loopback of the namespace it is called in.
+    fn open() -> Result<Control> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("a control socket")?;
+        socket.set_read_timeout(Some(TRY_AGAIN)).context("a timeout")?;
+        Ok(Control { socket, cookies: 0 })
     }
 
     /// One request and its answer, which says `ok` or `pong`.
     fn ask(&mut self, request: Value) -> Result<Value> {
+        self.ask_within(PATIENCE, request)
+    }
+
+    fn ask_within(&mut self, patience: Duration, request: Value) -> Result<Value> {
         self.cookies += 1;
         let cookie = format!("{}_{} ", std::process::id(), self.cookies);
         let mut text = cookie.clone();
@@ -104,14 +114,9 @@ impl Rtpengine {
         let began = Instant::now();
         let mut bytes = vec![0; 65_536];
         // A repeated cookie gets the same answer again, so asking twice does no harm.
-        while began.elapsed() < PATIENCE {
-            self.control.send_to(text.as_bytes(), NG).context("asking rtpengine")?;
-            let Ok(len) = self.control.recv(&mut bytes) else {
-                if began.elapsed() > Duration::from_secs(1) && self.cookies == 1 {
-                    break;
-                }
-                continue;
-            };
+        while began.elapsed() < patience {
+            self.socket.send_to(text.as_bytes(), NG).context("asking rtpengine")?;
+            let Ok(len) = self.socket.recv(&mut bytes) else { continue };
             let answer = String::from_utf8_lossy(&bytes[..len]);
             let Some(answer) = answer.strip_prefix(&cookie).and_then(Value::read) else { continue };
             return match answer.text("result") {
@@ -121,17 +126,13 @@ impl Rtpengine {
         }
         bail!("rtpengine did not answer")
     }
-
-    fn call(room: u32) -> Value {
-        Value::Text(format!("room{room}"))
-    }
 }
 
 impl Engine for Rtpengine {
-    fn publish(&mut self, room: u32, _: u32, lane: &Lane) -> Result<SocketAddr> {
+    fn publish(&mut self, room: u32, _: u32, lane: &Lane) -> Result<(SocketAddr, KeyMaterial)> {
         ensure!(lane.profile == Profile::AeadAes128Gcm, "rtpengine is set up for GCM-128 alone");
         let lines = format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", lane.ssrc);
-        let answer = self.ask(Value::dict([
+        let answer = self.control.ask(Value::dict([
             ("command", Value::from("publish")),
             ("call-id", Rtpengine::call(room)),
             ("from-tag", Value::from("pub")),
@@ -141,11 +142,11 @@ impl Engine for Rtpengine {
             ("rtcp-mux", Value::texts(&["accept"])),
         ]))?;
         let (remote, _, _) = read_answer(answer.text("sdp").context("no SDP")?);
-        Ok(remote)
+        Ok((remote, lane.key))
     }
 
     fn subscribe(&mut self, room: u32, _: u32, lane: &Lane) -> Result<KeyMaterial> {
-        let offered = self.ask(Value::dict([
+        let offered = self.control.ask(Value::dict([
             ("command", Value::from("subscribe request")),
             ("call-id", Rtpengine::call(room)),
             ("from-tags", Value::texts(&["pub"])),
@@ -164,7 +165,7 @@ impl Engine for Rtpengine {
         // An answer repeats the tag of the line that it chose (RFC 4568 5.1.2).
         let sdp = offer(lane, "a=recvonly\r\n").replace("a=crypto:1 ", &format!("a=crypto:{tag} "));
         let to_tag = offered.text("to-tag").context("no tag of the subscriber")?;
-        self.ask(Value::dict([
+        self.control.ask(Value::dict([
             ("command", Value::from("subscribe answer")),
             ("call-id", Rtpengine::call(room)),
             ("to-tag", Value::from(to_tag)),
@@ -174,27 +175,10 @@ impl Engine for Rtpengine {
     }
 
     fn cpu(&self) -> Result<CpuTime> {
-        CpuTime::of_process(self.pid)
+        self.daemon.cpu()
     }
 
     fn complaint(&self) -> String {
-        format!("rtpengine {}", version().unwrap_or_default())
-    }
-}
-
-impl Drop for Rtpengine {
-    fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let began = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if began.elapsed() > PATIENCE {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        format!("rtpengine {}: {}", version().unwrap_or_default(), self.daemon.words())
     }
 }
