@@ -8,12 +8,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// Drivers we link when the installed libdpdk has them. Buses and the buffer pool's ring come
+/// Drivers we link when the installed libdpdk has them. Buses and the buffer pool's stack come
 /// first: without them no device and no pool can be made.
 const DRIVERS: &[&str] = &[
     "bus_vdev",
     "bus_pci",
     "mempool_ring",
+    "mempool_stack",
     "net_af_xdp",
     "net_af_packet",
     "net_tap",
@@ -130,7 +131,7 @@ fn link_static() -> Option<Vec<String>> {
     }
     let archives = archives(&libs, &dirs);
     let has = |name: &str| archives.iter().any(|archive| archive == name);
-    if !["eal", "ethdev", "bus_vdev", "mempool_ring"].into_iter().all(has) {
+    if !["eal", "ethdev", "bus_vdev", "mempool_stack"].into_iter().all(has) {
         return None;
     }
     for dir in &dirs {

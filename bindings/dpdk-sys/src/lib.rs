@@ -75,14 +75,14 @@ shim! {
     fn rl_thread_unregister();
     /// The calling thread's lcore id, -1 when it has none.
     fn rl_lcore_id() -> c_int;
-    /// `rte_pktmbuf_pool_create_by_ops` over a ring; null and `*error` on failure.
+    /// A pool of packet buffers over a stack; null and `*error` on failure.
     fn rl_pool_create(name: *const c_char, mbufs: u32, cache: u32, data_room: u16, socket: c_int,
         error: *mut c_int) -> *mut RteMempool;
     /// `rte_mempool_free`: no buffer of the pool may be out, no thread inside one of its functions.
     fn rl_pool_free(pool: *mut RteMempool);
-    /// Buffers that are neither in the ring nor in a cache.
+    /// Buffers that are neither in the stack nor in a cache.
     fn rl_pool_in_use(pool: *const RteMempool) -> u32;
-    /// 1 when every buffer lies in the pool's ring, caches not counted.
+    /// 1 when every buffer lies in the pool's stack, caches not counted.
     fn rl_pool_is_whole(pool: *const RteMempool) -> c_int;
     /// `rte_pktmbuf_alloc`; null when the pool is empty.
     fn rl_mbuf_alloc(pool: *mut RteMempool) -> *mut RteMbuf;

@@ -17,7 +17,8 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
-#include <rte_ring.h>
+#include <rte_spinlock.h>
+#include <rte_stack.h>
 #include <rte_telemetry.h>
 #include <rte_version.h>
 
@@ -205,16 +206,48 @@ int rl_lcore_id(void)
 
 /* ---- buffers ---- */
 
-/* Backed by a ring by name, whatever the platform's default: rl_pool_is_whole() reads that ring. */
+static int pool_fill(struct rte_mempool *pool, uint16_t data_room)
+{
+	struct rte_pktmbuf_pool_private about = { .mbuf_data_room_size = data_room };
+	int rc = rte_mempool_set_ops_byname(pool, "stack", NULL);
+
+	if (rc != 0)
+		return rc;
+	rte_pktmbuf_pool_init(pool, &about);
+	rc = rte_mempool_populate_default(pool);
+	if (rc < 0)
+		return rc;
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return 0;
+}
+
+/*
+ * rte_pktmbuf_pool_create_by_ops(), but for one flag. Backed by a stack by name, whatever the platform's default:
+ * what was freed last is handed out next, while it is still in the cache. A ring hands out what was freed longest
+ * ago, and goes through the whole pool's memory for that. rl_pool_is_whole() reads the stack.
+ *
+ * Without hugepages a buffer may cross a page, since no device there sees physical addresses. Kept inside pages,
+ * buffers would be 4096 bytes apart, all in the same few sets of a cache, and beyond the memory that net_af_xdp
+ * thinks a pool has: it multiplies.
+ */
 struct rte_mempool *rl_pool_create(const char *name, uint32_t mbufs, uint32_t cache,
 				   uint16_t data_room, int socket, int *error)
 {
+	unsigned int flags = rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
 	struct rte_mempool *pool;
 
 	rte_errno = 0;
-	pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, data_room, socket,
-					      "ring_mp_mc");
-	*error = pool != NULL ? 0 : minus_errno(-1);
+	pool = rte_mempool_create_empty(name, mbufs, sizeof(struct rte_mbuf) + data_room, cache,
+					sizeof(struct rte_pktmbuf_pool_private), socket, flags);
+	if (pool == NULL) {
+		*error = minus_errno(-1);
+		return NULL;
+	}
+	*error = pool_fill(pool, data_room);
+	if (*error != 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
 	return pool;
 }
 
@@ -229,12 +262,18 @@ uint32_t rl_pool_in_use(const struct rte_mempool *pool)
 }
 
 /*
- * True when every buffer lies in the common ring, not even in a cache. Then no thread is inside a
- * put: the ring's tail, which this count reads, is the last word a put writes.
+ * True when every buffer lies in the common stack, not even in a cache. Then no thread is inside a put: it would
+ * hold the lock, or its buffers would be missing.
  */
 int rl_pool_is_whole(const struct rte_mempool *pool)
 {
-	return rte_ring_count(pool->pool_data) == pool->size;
+	struct rte_stack_std *stack = &((struct rte_stack *)pool->pool_data)->stack_std;
+	uint32_t len;
+
+	rte_spinlock_lock(&stack->lock);
+	len = stack->len;
+	rte_spinlock_unlock(&stack->lock);
+	return len == pool->size;
 }
 
 struct rte_mbuf *rl_mbuf_alloc(struct rte_mempool *pool)

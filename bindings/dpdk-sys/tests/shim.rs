@@ -234,6 +234,27 @@ fn rl_pool_in_use_and_is_whole_follow_alloc_and_free() {
     free_pool(pool);
 }
 
+/// net_af_xdp tells the kernel of as much memory as one buffer's size times the buffers; what lies beyond is lost
+/// to it. And who was freed last is the next.
+#[test]
+fn rl_pool_create_packs_its_buffers_and_hands_out_the_warmest() {
+    const MBUFS: usize = 1023;
+    /// A header of the pool's, an mbuf, its room, and padding to whole cache lines.
+    const SIZE: usize = 64 + 128 + 2176;
+    let _turn = eal();
+    let pool = pool("packed", MBUFS as u32, 0);
+    let all: Vec<_> = (0..MBUFS).map(|_| alloc(pool)).collect();
+    let places = || all.iter().map(|mbuf| mbuf.addr());
+    let span = places().max().unwrap() - places().min().unwrap();
+    assert!(span <= (MBUFS - 1) * SIZE, "{} bytes each", span / (MBUFS - 1));
+    free(all[7]);
+    free(all[500]);
+    assert_eq!([alloc(pool), alloc(pool)], [all[500], all[7]]);
+    all.iter().for_each(|mbuf| free(*mbuf));
+    assert!(is_whole(pool));
+    free_pool(pool);
+}
+
 #[test]
 fn rl_pool_free_makes_the_name_free_again() {
     let _turn = eal();

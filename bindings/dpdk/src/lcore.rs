@@ -1,5 +1,5 @@
 //! Registration of ordinary threads as lcores: without it DPDK works, but every buffer goes through
-//! the pool's shared ring instead of the thread's own cache.
+//! the pool's shared stack instead of the thread's own cache.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Drop for Lcore {
         let mut control = self.eal.control();
         // SAFETY: this thread registered itself and the value never left it.
         unsafe { dpdk_sys::rl_thread_unregister() };
-        // The thread's cached buffers went back to their rings just now.
+        // The thread's cached buffers went back to their stacks just now.
         control.free_retired();
     }
 }

@@ -2,7 +2,7 @@
 //! telemetry.
 //!
 //! *Invariants.* An [`Mbuf`] is one segment with one owner. Memory of a pool is given back only
-//! when every buffer lies in the pool's ring, and DPDK's memory is unmapped only when every pool
+//! when every buffer lies in the pool's stack, and DPDK's memory is unmapped only when every pool
 //! could be given back. DPDK's control functions are called under one lock. A device is stopped,
 //! closed and unplugged when its last handle goes, so an XDP program is detached and a tap
 //! interface removed whenever values are dropped (a signal handler that ends the process without

@@ -21,7 +21,7 @@ const BULK_MAX: usize = 64;
 pub struct PoolConfig {
     /// Its name, at most 25 characters, unique in the process.
     pub name: String,
-    /// Buffers. A power of two less one wastes the least memory.
+    /// Buffers.
     pub mbufs: u32,
     /// Buffers each lcore keeps for itself; lowered to what the pool's size allows.
     pub cache: u32,
@@ -53,7 +53,7 @@ struct Inner {
 
 // SAFETY: DPDK's pools may be used from any thread.
 unsafe impl Send for Inner {}
-// SAFETY: their ring takes several producers and consumers, and a cache belongs to one lcore.
+// SAFETY: their stack takes several producers and consumers, and a cache belongs to one lcore.
 unsafe impl Sync for Inner {}
 
 impl Mempool {
@@ -106,7 +106,7 @@ impl Mempool {
         true
     }
 
-    /// Buffers that are out: neither in the ring nor in an lcore's cache. Costs a look at every
+    /// Buffers that are out: neither in the stack nor in an lcore's cache. Costs a look at every
     /// cache.
     pub fn in_use(&self) -> usize {
         // SAFETY: the pool is live while a handle exists.

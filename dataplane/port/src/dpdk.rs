@@ -230,7 +230,7 @@ pub struct DpdkDevice {
 impl DpdkDevice {
     /// Makes the calling thread an lcore for as long as the guard lives. The worker calls it on its
     /// own thread before its first burst: with it, buffers come from the thread's cache instead of
-    /// the shared ring.
+    /// the shared stack.
     ///
     /// # Errors
     /// When the thread is one already or no lcore id is left.
@@ -343,8 +343,7 @@ impl Pool for DpdkPool {
 }
 
 /// A few buffers on their way from the pool to who asks for them. The pool gives them by the handful, and their
-/// headers and first lines are in the cache by the time they are written: buffers come round in turn, so without
-/// that each of them is a miss.
+/// headers and first lines are in the nearest cache by the time they are written.
 #[derive(Debug)]
 struct Stock {
     pool: Mempool,
