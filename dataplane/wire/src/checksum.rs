@@ -12,6 +12,9 @@ use crate::Protocol;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
+/// Sums side by side.
+const LANES: usize = 8;
+
 impl Sum {
     /// The empty sum.
     pub const ZERO: Sum = Sum(0);
@@ -47,8 +50,17 @@ impl Sum {
     /// at the end.
     #[inline]
     pub fn with(self, data: &[u8]) -> Sum {
-        let (words, rest) = data.as_chunks::<4>();
-        let mut sum = words.iter().fold(self.0, |sum, w| sum + u64::from(u32::from_ne_bytes(*w)));
+        // Several sums side by side, for packets are long and one sum would be a chain.
+        let (blocks, rest) = data.as_chunks::<{ 4 * LANES }>();
+        let mut lanes = [0; LANES];
+        for block in blocks {
+            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
+                *lane += u64::from(u32::from_ne_bytes(*word));
+            }
+        }
+        let begun = self.0 + lanes.iter().sum::<u64>();
+        let (words, rest) = rest.as_chunks::<4>();
+        let mut sum = words.iter().fold(begun, |sum, w| sum + u64::from(u32::from_ne_bytes(*w)));
         let mut last = [0; 4];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;

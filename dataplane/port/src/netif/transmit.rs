@@ -1,14 +1,14 @@
 //! Frames datagrams: next hop, Ethernet, IP and UDP headers, complete checksums.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use arrayvec::ArrayVec;
-use proto::DropReason;
+use proto::{DropReason, Endpoint};
 use roomlane_core::{Buf, Datagram, Instant, Path, TX_BURST_MAX, TxBurst};
-use wire::ethernet::{EtherType, FrameRepr};
-use wire::ipv4::{self, Ipv4Repr};
-use wire::ipv6::{self, Ipv6Repr};
-use wire::udp::{self, UdpRepr};
+use wire::ethernet::{EtherType, Frame, FrameRepr};
+use wire::ipv4::{self, Ipv4, Ipv4Repr};
+use wire::ipv6::{self, Ipv6, Ipv6Repr};
+use wire::udp::{self, Udp, UdpRepr};
 use wire::{Mac, Protocol};
 
 use super::Netif;
@@ -19,12 +19,13 @@ use crate::config::is_unicast;
 /// Time to live and hop limit of what we send.
 const TTL: u8 = 64;
 
-/// What is needed to turn a frame back into the datagram it was.
-struct Framed {
-    path: Path,
-    dscp: u8,
-    header_len: usize,
-    payload_len: usize,
+/// Where the datagrams of a burst went last: fan-outs leave from one address, and most by one gateway.
+#[derive(Default)]
+struct Way {
+    /// An address that was found to be ours.
+    src: Option<IpAddr>,
+    /// A next hop and its MAC.
+    hop: Option<(IpAddr, Mac)>,
 }
 
 impl<D: EtherDevice> Netif<D> {
@@ -33,11 +34,12 @@ impl<D: EtherDevice> Netif<D> {
     pub(super) fn transmit(&mut self, now: Instant, tx: &mut TxBurst<D::Buf>) -> usize {
         let offered = tx.len();
         let mut frames: ArrayVec<D::Buf, TX_BURST_MAX> = ArrayVec::new();
-        let mut notes: ArrayVec<Framed, TX_BURST_MAX> = ArrayVec::new();
+        let (mut way, mut payload_bytes) = (Way::default(), 0);
         for mut datagram in tx.drain(..) {
-            match self.frame(now, &mut datagram) {
-                Ok(note) => {
-                    notes.push(note);
+            let payload_len = datagram.buf.bytes().len();
+            match self.frame(now, &mut way, &mut datagram) {
+                Ok(()) => {
+                    payload_bytes += payload_len;
                     frames.push(datagram.buf);
                 }
                 Err(reason) => {
@@ -47,14 +49,21 @@ impl<D: EtherDevice> Netif<D> {
             }
         }
         let sent = if frames.is_empty() { 0 } else { self.device.tx_frames(&mut frames) };
-        for note in notes.drain(..sent.min(notes.len())) {
-            self.stats.tx_packets += 1;
-            self.stats.tx_bytes += note.payload_len as u64;
+        self.stats.tx_packets += sent as u64;
+        for frame in frames.drain(..) {
+            // Devices take nearly everything, so that nobody keeps notes: what a frame was stands in it.
+            match unframed(frame) {
+                Ok(datagram) => {
+                    payload_bytes -= datagram.buf.bytes().len();
+                    tx.push(datagram);
+                }
+                Err(frame) => {
+                    self.stats.drop(DropReason::TxFull);
+                    self.device.free(frame);
+                }
+            }
         }
-        for (mut buf, note) in frames.drain(..).zip(notes) {
-            buf.advance(note.header_len);
-            tx.push(Datagram { path: note.path, dscp: note.dscp, buf });
-        }
+        self.stats.tx_bytes += payload_bytes as u64;
         self.flush_control();
         offered - tx.len()
     }
@@ -62,44 +71,53 @@ impl<D: EtherDevice> Netif<D> {
     fn frame(
         &mut self,
         now: Instant,
+        way: &mut Way,
         datagram: &mut Datagram<D::Buf>,
-    ) -> Result<Framed, DropReason> {
+    ) -> Result<(), DropReason> {
         let Datagram { path, dscp, ref mut buf } = *datagram;
         let (src, dst) = (path.local.ip(), path.remote.ip());
-        if src.is_ipv4() != dst.is_ipv4() || !self.local.has(src) || !is_unicast(dst) {
+        if src.is_ipv4() != dst.is_ipv4() || !is_unicast(dst) {
             return Err(DropReason::NotOurs);
         }
-        let payload_len = buf.bytes().len();
+        if way.src != Some(src) {
+            if !self.local.has(src) {
+                return Err(DropReason::NotOurs);
+            }
+            way.src = Some(src);
+        }
         let ip_len = if src.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-        if ip_len + udp::HEADER_LEN + payload_len > self.local.mtu {
+        if ip_len + udp::HEADER_LEN + buf.bytes().len() > self.local.mtu {
             return Err(DropReason::Oversize);
         }
-        let to = self.resolve(now, dst).ok_or(DropReason::NoNeighbour)?;
-        let header_len = write_headers(&self.local, to, path, dscp, buf)?;
-        Ok(Framed { path, dscp, header_len, payload_len })
+        let to = self.resolve(now, way, dst).ok_or(DropReason::NoNeighbour)?;
+        let ports = UdpRepr { src_port: path.local.port, dst_port: path.remote.port };
+        write_headers(&self.local, to, (src, dst, dscp), ports, buf)
     }
 
     /// The MAC of the next hop towards `remote`; asks for it when it is unknown or old.
-    fn resolve(&mut self, now: Instant, remote: IpAddr) -> Option<Mac> {
+    fn resolve(&mut self, now: Instant, way: &mut Way, remote: IpAddr) -> Option<Mac> {
         let next_hop = self.local.next_hop(remote)?;
+        if let Some((_, mac)) = way.hop.filter(|(last, _)| *last == next_hop) {
+            return Some(mac);
+        }
         let found = self.neighbours.lookup(next_hop, now, &mut self.asks);
         if found.ask {
             self.ask(next_hop, found.mac);
         }
+        way.hop = found.mac.map(|mac| (next_hop, mac));
         found.mac
     }
 }
 
-/// Puts all headers in front of the payload and tells their length.
+/// Puts all headers in front of the payload.
 fn write_headers<B: Buf>(
     local: &Local,
     to: Mac,
-    path: Path,
-    dscp: u8,
+    (src, dst, dscp): (IpAddr, IpAddr, u8),
+    ports: UdpRepr,
     buf: &mut B,
-) -> Result<usize, DropReason> {
+) -> Result<(), DropReason> {
     let too_long = |_| DropReason::Oversize;
-    let (src, dst) = (path.local.ip(), path.remote.ip());
     let (ethertype, ip_len) = match src {
         IpAddr::V4(_) => (EtherType::IPV4, ipv4::HEADER_LEN),
         IpAddr::V6(_) => (EtherType::IPV6, ipv6::HEADER_LEN),
@@ -115,9 +133,39 @@ fn write_headers<B: Buf>(
     link.emit(link_out).map_err(too_long)?;
     let ip = IpHeader { src, dst, payload_len: datagram.len(), dscp };
     ip.emit(Protocol::UDP, ip_out).map_err(too_long)?;
-    let udp = UdpRepr { src_port: path.local.port, dst_port: path.remote.port };
-    udp.emit(src, dst, datagram).map_err(too_long)?;
-    Ok(header_len)
+    ports.emit(src, dst, datagram).map_err(too_long)
+}
+
+/// The datagram that [`write_headers`] made this frame of; the bytes themselves if they are no such frame.
+#[cold]
+fn unframed<B: Buf>(mut buf: B) -> Result<Datagram<B>, B> {
+    match headers(buf.bytes()) {
+        Ok((path, dscp, len)) => {
+            buf.advance(len);
+            Ok(Datagram { path, dscp, buf })
+        }
+        Err(_) => Err(buf),
+    }
+}
+
+/// What the headers of a frame of ours say, and their length.
+fn headers(frame: &[u8]) -> wire::Result<(Path, u8, usize)> {
+    let link = Frame::new_checked(frame)?;
+    let (src, dst, dscp, within): (IpAddr, IpAddr, _, _) = match link.ethertype() {
+        EtherType::IPV4 => {
+            let ip = Ipv4::new_checked(link.payload())?;
+            (ip.src().into(), ip.dst().into(), ip.dscp(), ip.payload_range())
+        }
+        _ => {
+            let ip = Ipv6::new_checked(link.payload())?;
+            (ip.src().into(), ip.dst().into(), ip.dscp(), ip.payload_range())
+        }
+    };
+    let udp = Udp::new_checked(link.payload().get(within.clone()).unwrap_or_default())?;
+    let local = Endpoint::from(SocketAddr::new(src, udp.src_port()));
+    let remote = Endpoint::from(SocketAddr::new(dst, udp.dst_port()));
+    let len = link.payload_range().start + within.start + udp::HEADER_LEN;
+    Ok((Path { local, remote }, dscp, len))
 }
 
 /// An IP header of either family, as we send it: no fragments, no options.
