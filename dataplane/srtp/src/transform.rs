@@ -5,6 +5,7 @@
 //! RTCP, of which there are a few packets per second at most, is prepared for each of them from the session
 //! key: a session takes a kibibyte less, and a compound a fraction of a microsecond more.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::key::{KeyMaterial, MasterKey, SessionKeys};
@@ -16,7 +17,9 @@ macro_rules! direction {
         $(#[$doc])*
         pub struct $name<P: Provider> {
             pub(crate) rtp: P::Key,
-            pub(crate) rtcp: KeyMaterial,
+            /// In a cell, inside of which the compiler may not mark the absence of all this: then the key of RTP
+            /// tells it, of which every packet needs the first line anyway, and none needs this one.
+            rtcp: OnceCell<KeyMaterial>,
         }
 
         impl<P: Provider> $name<P> {
@@ -27,12 +30,17 @@ macro_rules! direction {
 
             /// From session keys that are known already, as the vectors of the RFCs have them.
             pub fn from_session_keys(provider: &P, keys: SessionKeys) -> $name<P> {
-                $name { rtp: provider.new_key(&keys.rtp), rtcp: keys.rtcp }
+                $name { rtp: provider.new_key(&keys.rtp), rtcp: OnceCell::from(keys.rtcp) }
             }
 
             /// The profile of both keys.
             pub fn profile(&self) -> Profile {
-                self.rtcp.profile()
+                self.rtcp().profile()
+            }
+
+            /// What the context of RTCP is made of.
+            pub(crate) fn rtcp(&self) -> &KeyMaterial {
+                self.rtcp.get().expect("it was set when this was made")
             }
         }
 

@@ -92,7 +92,7 @@ impl FanoutProvider {
         }
     }
 
-    /// The path: `vaes` or `aesni`; `ring` once the kernel was found wrong.
+    /// The word of its path; `ring` once the kernel was found wrong.
     pub fn path(&self) -> &'static str {
         if self.is_refused.get() { "ring" } else { self.kernel.path().name() }
     }
@@ -484,6 +484,7 @@ fn agrees_on<const R: usize>(
 mod tests {
     use super::*;
     use crate::index::EgressIndex;
+    use crate::key::SessionKeys;
     use crate::transform::Outbound;
 
     #[test]
@@ -498,9 +499,9 @@ mod tests {
         let Ok(provider) = FanoutProvider::detect() else { return };
         let material =
             |fill| KeyMaterial::from_parts(Profile::AeadAes128Gcm, &[fill; 16], &[], &[7; 12]);
-        let keys = |fill| Outbound::<FanoutProvider> {
-            rtp: provider.new_key(&material(fill)),
-            rtcp: material(fill),
+        let keys = |fill| {
+            let keys = SessionKeys { rtp: material(fill), rtcp: material(fill) };
+            Outbound::from_session_keys(&provider, keys)
         };
         let good = keys(1);
         let seal = |keys: &Outbound<FanoutProvider>, out: &mut [u8]| {

@@ -273,7 +273,7 @@ pub trait Provider: Sized {
         buf: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
-        let key = self.new_key(&outbound.rtcp);
+        let key = self.new_key(outbound.rtcp());
         self.seal_rtcp_with(outbound.profile(), &key, index, buf, len)
     }
 
@@ -288,7 +288,7 @@ pub trait Provider: Sized {
         inbound: &Inbound<Self>,
         buf: &mut [u8],
     ) -> Result<(usize, RtcpIndex), OpenError> {
-        let key = self.new_key(&inbound.rtcp);
+        let key = self.new_key(inbound.rtcp());
         self.open_rtcp_with(inbound.profile(), &key, buf)
     }
 }
