@@ -47,17 +47,15 @@ impl Context<AES_256> {
 }
 
 impl<const R: usize> Context<R> {
-    /// Asks for its lines before they are needed, of the powers for those from number `from` on; a hint. Told
-    /// a constant, this is a few instructions in a row.
+    /// Asks for its lines before a packet needs them; a hint. A short packet needs not all of them, but to tell
+    /// which would take longer than to ask.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, from: usize) {
+    pub(crate) fn prefetch(&self) {
         for line in 0..=R / IN_A_LINE {
             prefetch(&self.round_keys[IN_A_LINE * line]);
         }
         for line in 0..POWERS / IN_A_LINE {
-            if IN_A_LINE * (line + 1) > from {
-                prefetch(&self.powers[IN_A_LINE * line]);
-            }
+            prefetch(&self.powers[IN_A_LINE * line]);
         }
     }
 

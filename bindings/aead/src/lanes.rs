@@ -164,15 +164,6 @@ impl<V: Copy> Shape<V> {
     }
 }
 
-/// Asks for what a packet of that shape needs of a context.
-#[inline(always)]
-pub(crate) fn ask_for<S: Simd, const R: usize, const T: usize, const ALONE: bool>(
-    context: &Context<R>,
-) {
-    let powers = if ALONE { T * S::LANES + 1 } else { POWERS };
-    context.prefetch(POWERS.saturating_sub(powers));
-}
-
 /// The powers that the lanes of a whole group are multiplied by.
 #[inline(always)]
 pub(crate) fn group_powers<S: Simd, const R: usize, const G: usize>(

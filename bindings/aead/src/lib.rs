@@ -5,7 +5,8 @@
 //! a tag of 16 bytes. Libraries seal one buffer under one key per call; for the short packets of a room
 //! most of their time is the call, the partial block at the end and waiting for what a context has in
 //! memory. Here a call takes the whole fan-out: the lengths are looked at once, the GHASH of one packet
-//! fills the gaps in the AES of the next one, and the contexts behind are on their way from memory.
+//! fills the gaps in the AES of the next one, and the contexts are on their way from memory since their packets
+//! were made.
 //!
 //! # Where to start reading
 //! `seal` has the order of work, `open` its mirror, `lanes` how a payload falls into registers and the

@@ -2,16 +2,11 @@
 //! same group in one step, and no packet waits for another.
 
 use crate::context::Context;
-use crate::lanes::{
-    ByTail, Shape, Stream, ask_for, by_tail, bytes, carry, fold_header, group_powers,
-};
+use crate::lanes::{ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers};
 use crate::simd::Simd;
 use crate::{IV, TAG, payload_len};
 
-/// Packets between asking for a key and using it.
-const AHEAD: usize = 4;
-
-/// A packet to open.
+/// A packet to open. Making one asks for its key's lines, as of [`Seal`](crate::Seal).
 #[derive(Debug)]
 pub struct Open<'a, const R: usize> {
     context: &'a Context<R>,
@@ -36,6 +31,7 @@ impl<'a, const R: usize> Open<'a, R> {
         packet: &'a mut [u8],
     ) -> Option<Open<'a, R>> {
         payload_len(packet.len(), header)?;
+        context.prefetch();
         Some(Open { context, iv, header, packet, is_authentic: false })
     }
 
@@ -50,7 +46,6 @@ pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &
         let len = packet.payload_len();
         let alike = rest.iter().take_while(|packet| packet.payload_len() == len).count();
         let (run, behind) = rest.split_at_mut(alike);
-        behind.iter().take(AHEAD).for_each(|packet| packet.context.prefetch(0));
         by_tail::<S, G>(simd, len, Run::<R, G> { packets: run });
         rest = behind;
     }
@@ -66,11 +61,8 @@ impl<S: Simd, const R: usize, const G: usize> ByTail<S> for Run<'_, '_, R, G> {
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let Some(first) = self.packets.first() else { return };
         let shape = Shape::new::<S, G>(simd, first.payload_len());
-        for at in 0..self.packets.len() {
-            if let Some(ahead) = self.packets.get(at + AHEAD) {
-                ask_for::<S, R, T, ALONE>(ahead.context);
-            }
-            self.packets[at].open::<S, T, G, ALONE>(simd, &shape);
+        for packet in self.packets {
+            packet.open::<S, T, G, ALONE>(simd, &shape);
         }
     }
 }

@@ -6,15 +6,13 @@
 
 use crate::context::Context;
 use crate::lanes::{
-    ByTail, Shape, Stream, ask_for, by_tail, bytes, carry, fold_header, group_powers, products,
+    ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers, products,
 };
 use crate::simd::{Block, Simd};
 use crate::{IV, TAG, payload_len};
 
-/// Packets between asking for a key and using it: as many as take as long as the third-level cache.
-const AHEAD: usize = 4;
-
-/// A packet to seal.
+/// A packet to seal. Making one asks for its key's lines: the packets of a batch are made first and sealed then,
+/// so that keys come from far caches while others are made.
 #[derive(Debug)]
 pub struct Seal<'a, const R: usize> {
     context: &'a Context<R>,
@@ -38,6 +36,7 @@ impl<'a, const R: usize> Seal<'a, R> {
         packet: &'a mut [u8],
     ) -> Option<Seal<'a, R>> {
         payload_len(packet.len(), header)?;
+        context.prefetch();
         Some(Seal { context, iv, header, packet })
     }
 
@@ -189,11 +188,7 @@ fn seal<
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
-    packets.iter().take(AHEAD).for_each(|packet| ask_for::<S, R, T, ALONE>(packet.context));
     for at in 0..packets.len() {
-        if let Some(ahead) = packets.get(at + AHEAD) {
-            ask_for::<S, R, T, ALONE>(ahead.context);
-        }
         let before = packets[at.saturating_sub(1)].context;
         let powers = shape.tail_powers(before);
         let Seal { context, ref iv, header, ref mut packet } = packets[at];
