@@ -166,6 +166,43 @@ fn a_changed_bit_anywhere_is_refused_and_leaves_zeros() {
     }
 }
 
+/// Packets of one length are opened in a row; a burst has rows of any length, with forgeries in any place.
+#[test]
+fn a_burst_of_many_lengths_is_opened_packet_by_packet() {
+    const LENS: [usize; 16] =
+        [100, 100, 100, 0, 1200, 1200, 33, 100, 100, 15, 16, 16, 16, 1500, 223, 224];
+    for kernel in kernels() {
+        let pairs: Vec<_> = (0..LENS.len() as u64).map(|seed| pair_128(kernel, seed)).collect();
+        for forged in 0..=LENS.len() {
+            let sealed = |at: usize| {
+                let (header, payload) = (bytes(3, 12 + at), bytes(at as u64, LENS[at]));
+                ring_seal(&pairs[at].ring, [at as u8; 12], &header, &payload)
+            };
+            let mut packets: Vec<_> = (0..LENS.len()).map(sealed).collect();
+            if let Some(packet) = packets.get_mut(forged) {
+                *packet.last_mut().unwrap() ^= 1;
+            }
+            let mut jobs: Vec<_> = packets
+                .iter_mut()
+                .enumerate()
+                .map(|(at, packet)| {
+                    Open::new(&pairs[at].ours, [at as u8; 12], 12 + at, packet).unwrap()
+                })
+                .collect();
+            kernel.open(&mut jobs);
+            let held: Vec<_> = jobs.iter().map(|job| job.is_authentic).collect();
+            assert_eq!(held, (0..LENS.len()).map(|at| at != forged).collect::<Vec<_>>());
+            for (at, packet) in packets.iter().enumerate() {
+                let payload = &packet[12 + at..][..LENS[at]];
+                match at == forged {
+                    true => assert!(payload.iter().all(|byte| *byte == 0), "{kernel:?} {at}"),
+                    false => assert_eq!(payload, bytes(at as u64, LENS[at]), "{kernel:?} {at}"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written() {
     let pair = pair_128(kernels()[0], 1);

@@ -60,6 +60,9 @@ pub fn version() -> Option<String> {
     Some(rest.trim_end_matches(')').to_owned())
 }
 
+/// Where an endpoint sends, what it seals with, and what comes to it is sealed with.
+type Meeting = (SocketAddr, KeyMaterial, KeyMaterial);
+
 /// A running daemon with one session.
 pub struct Janus {
     daemon: Daemon,
@@ -124,8 +127,7 @@ impl Janus {
         Browser::offer(&self.own, &lines).replace("a=setup:actpass", "a=setup:active")
     }
 
-    /// ICE and DTLS of an endpoint, told where by Janus' description; where it sends, what it seals with and
-    /// what comes is sealed with.
+    /// ICE and DTLS of an endpoint, told where by Janus' description.
     fn meet(&mut self, handle: u64, lane: &Lane, sdp: String) -> Result<Meeting> {
         let answer = Answer { status: 201, location: String::new(), body: sdp };
         let profiles = [dtls::Profile::AeadAes128Gcm];
@@ -155,8 +157,6 @@ impl Janus {
         Ok((browser.remote, ours, theirs))
     }
 }
-
-type Meeting = (SocketAddr, KeyMaterial, KeyMaterial);
 
 /// Writes its configuration: one event loop for all, as the others have one worker.
 fn configure(folder: &Path) -> Result<Vec<String>> {
