@@ -256,8 +256,8 @@ fn tell(
             );
         }
     }
-    let in_memory = median(ring.clone());
-    if !ring.is_empty() {
+    let in_memory = (!ring.is_empty()).then(|| median(ring.clone()));
+    if let Some(in_memory) = in_memory {
         report.push(
             Figure::new(format!("{RING}_payload_{payload}_cpu_ns"), in_memory, "ns")
                 .note("in memory, no system call in it".to_owned())
@@ -270,14 +270,14 @@ fn tell(
     }
 }
 
-/// Shares of what another engine uses, of those that have a figure. What is promised is promised against
+/// Shares of what another engine uses, of those that were not left out. What is promised is promised against
 /// rtpengine, `ring_max` with it.
 fn compare(
     report: &mut Report,
     payload: usize,
     (kinds, all): (&[Kind], &[Runs]),
     peer: &Kind,
-    (in_memory, ring_max): (f64, Option<f64>),
+    (in_memory, ring_max): (Option<f64>, Option<f64>),
 ) {
     let runs_of = |wanted: &Kind| kinds.iter().position(|kind| kind == wanted).map(|at| &all[at]);
     let Some(runs) = runs_of(peer).filter(|runs| !runs.total_ns.is_empty()) else { return };
@@ -285,21 +285,23 @@ fn compare(
     let peer = peer.name();
     let promised = |max: f64| ring_max.map(|_| max);
     let mut share = |what: &str, value: f64, max: Option<f64>| {
-        if value.is_nan() {
-            return;
-        }
         let name = format!("{what}_over_{peer}_payload_{payload}");
         let times = format!("{peer} uses {:.1} times as much", 1.0 / value);
         report.push(Figure::new(name, value, "x").at_most(max).note(times));
     };
-    share("net_ring", in_memory / peer_ns, ring_max);
+    if let Some(in_memory) = in_memory {
+        share("net_ring", in_memory / peer_ns, ring_max);
+    }
     // Of several ports on the cable the promise is for the best.
     let cable = |pick: fn(&Runs) -> &Vec<f64>| {
         let of_cable = kinds.iter().zip(all).filter(|(kind, _)| matches!(kind, Kind::Cable(_)));
         of_cable.map(|(_, runs)| median(pick(runs).clone())).fold(f64::NAN, f64::min)
     };
-    share("cable", cable(|runs| &runs.total_ns) / peer_ns, promised(CABLE_SHARE_MAX.0));
-    share("cable_user", cable(|runs| &runs.user_ns) / peer_user_ns, promised(CABLE_SHARE_MAX.1));
+    if kinds.iter().any(|kind| matches!(kind, Kind::Cable(_))) {
+        let (total, user) = (cable(|runs| &runs.total_ns), cable(|runs| &runs.user_ns));
+        share("cable", total / peer_ns, promised(CABLE_SHARE_MAX.0));
+        share("cable_user", user / peer_user_ns, promised(CABLE_SHARE_MAX.1));
+    }
     for (kind, max) in [(Kind::Uring, promised(URING_SHARE_MAX)), (Kind::Floor, None)] {
         if let Some(runs) = runs_of(&kind) {
             let name = kind.name();
