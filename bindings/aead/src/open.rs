@@ -46,21 +46,21 @@ pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &
         let len = packet.payload_len();
         let alike = rest.iter().take_while(|packet| packet.payload_len() == len).count();
         let (run, behind) = rest.split_at_mut(alike);
-        by_tail::<S, G>(simd, len, Run::<R, G> { packets: run });
+        by_tail::<S, G>(simd, len, Run::<R, G> { len, packets: run });
         rest = behind;
     }
 }
 
 /// Packets of one length.
 struct Run<'j, 'a, const R: usize, const G: usize> {
+    len: usize,
     packets: &'j mut [Open<'a, R>],
 }
 
 impl<S: Simd, const R: usize, const G: usize> ByTail<S> for Run<'_, '_, R, G> {
     #[inline(always)]
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
-        let Some(first) = self.packets.first() else { return };
-        let shape = Shape::new::<S, G>(simd, first.payload_len());
+        let shape = Shape::new::<S, G>(simd, self.len);
         for packet in self.packets {
             packet.open::<S, T, G, ALONE>(simd, &shape);
         }
