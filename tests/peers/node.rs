@@ -306,17 +306,22 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("--- the node's log:\n{}", self.log());
         }
-        let _ = kill(Pid::from_raw(up.id() as i32), Signal::SIGTERM);
-        let deadline = Instant::now() + NODE_TIMEOUT;
-        while matches!(up.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                let _ = up.kill();
-                let _ = up.wait();
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        end(&mut up, NODE_TIMEOUT);
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Asks a program to end, and ends it by force when it takes longer.
+pub fn end(program: &mut Child, patience: Duration) {
+    let _ = kill(Pid::from_raw(program.id() as i32), Signal::SIGTERM);
+    let deadline = Instant::now() + patience;
+    while matches!(program.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            let _ = program.kill();
+            let _ = program.wait();
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

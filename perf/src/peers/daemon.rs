@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use roomlane_peers::netns::{Lab, own_name};
+use roomlane_peers::node::end;
 
 use crate::load::cpu::CpuTime;
 use crate::machine::stay_on;
@@ -88,18 +89,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let began = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if began.elapsed() > PATIENCE {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        end(&mut self.child, PATIENCE);
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
