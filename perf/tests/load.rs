@@ -45,6 +45,12 @@ impl Drop for Folder {
     }
 }
 
+/// Whether nodes and namespaces can be had here; says it where they cannot.
+fn has_lab() -> bool {
+    let namespace = NetNs::new().map_err(|why| skip(&format!("no namespace: {why}")));
+    programs().is_some() && namespace.is_ok()
+}
+
 fn scenario(more: &str) -> String {
     format!(
         "[[scenario]]\nname = \"small\"\nrooms = 2\npublishers = 2\nsubscribers = 3\n\
@@ -64,11 +70,8 @@ fn a_scenario_file_with_an_unknown_key_is_refused_with_exit_code_3_and_says_why(
 
 #[test]
 fn every_copy_of_a_small_load_comes_once_and_is_opened_and_its_latency_is_written() {
-    if programs().is_none() {
+    if !has_lab() {
         return;
-    }
-    if let Err(why) = NetNs::new() {
-        return skip(&format!("no namespace: {why}"));
     }
     let folder = Folder::new("small");
     let out = folder.load(&scenario("loss_percent_max = 0.0\n"));
@@ -99,11 +102,8 @@ fn every_copy_of_a_small_load_comes_once_and_is_opened_and_its_latency_is_writte
 
 #[test]
 fn whoever_interrupts_or_kills_it_is_left_no_namespaces_and_no_folders() {
-    if programs().is_none() {
+    if !has_lab() {
         return;
-    }
-    if let Err(why) = NetNs::new() {
-        return skip(&format!("no namespace: {why}"));
     }
     let folder = Folder::new("interrupted");
     let long = scenario("").replace("seconds = 1", "seconds = 60");

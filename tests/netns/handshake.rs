@@ -7,7 +7,7 @@ use proto::{MediaKind, MemberNo, PublicationNo, PublicationSpec, RoomNo};
 use roomlane_tests::netns::{Lab, PEER_IP};
 use roomlane_tests::node::{Node, NodeConfig};
 use roomlane_tests::peer::{Publisher, Subscriber};
-use roomlane_tests::sdes::{Api, Sockets, Tokens, Wire};
+use roomlane_tests::sdes::{Api, Sockets, Tokens, Wire, sends};
 use roomlane_tests::webrtc::{Browser, SOME_SESSION, identity};
 use srtp::Profile;
 
@@ -143,7 +143,7 @@ fn join_as(
     user: &str,
     identities: (&dtls::Identity, &dtls::Identity),
 ) -> Browser {
-    let camera = format!("a=sendonly\r\na=ssrc:{SSRC} cname:x\r\n");
+    let camera = sends(SSRC);
     let lines = if verb == "whip" { &camera } else { "a=recvonly\r\n" };
     Browser::join((api, wire), (verb, lines), &Tokens::new("demo", user), identities)
 }

@@ -72,6 +72,11 @@ pub fn request(method: &str, path: &str, bearer: &str, body: &str) -> String {
     )
 }
 
+/// What a section says of a publisher that sends with this SSRC.
+pub fn sends(ssrc: u32) -> String {
+    format!("a=sendonly\r\na=ssrc:{ssrc} cname:x\r\n")
+}
+
 /// Tokens of one user for one room.
 #[derive(Debug, Clone)]
 pub struct Tokens {
@@ -272,7 +277,7 @@ impl<W: Wire> Scene<W> {
         let number = self.cameras.len() as u32;
         let (local, ssrc) = (self.wire.open(), 0x1000 + number);
         let ours = self.new_key();
-        let offer = self.offer(local, &ours, &format!("a=sendonly\r\na=ssrc:{ssrc} cname:x\r\n"));
+        let offer = self.offer(local, &ours, &sends(ssrc));
         let answer = self.api.join("whip", tokens, &offer);
         let (remote, theirs, _) = read_answer(&answer.body);
         let spec = PublicationSpec {

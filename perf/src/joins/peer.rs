@@ -10,7 +10,7 @@ use dtls::Identity;
 use proto::{MediaKind, MemberNo, PublicationNo, PublicationSpec, RoomNo};
 use roomlane_peers::netns::PEER_IP;
 use roomlane_peers::peer::{Publisher, Subscriber};
-use roomlane_peers::sdes::{Answer, Api, Tokens, Wire, request};
+use roomlane_peers::sdes::{Answer, Api, Tokens, Wire, request, sends};
 use roomlane_peers::webrtc::{Browser, SOME_SESSION};
 
 /// Time between two packets of a publisher: 50 a second, as Opus has them.
@@ -40,7 +40,7 @@ impl Plan {
     pub fn new(api: &Api, own: &Identity, (number, room): (u32, u32), publishes: bool) -> Plan {
         let tokens = Tokens::new(&format!("room{room}"), &format!("user{number}"));
         let (verb, lines) = match publishes {
-            true => ("whip", format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", SSRC + number)),
+            true => ("whip", sends(SSRC + number)),
             false => ("whep", "a=recvonly\r\n".to_owned()),
         };
         let path = api.path(verb, &tokens.room);

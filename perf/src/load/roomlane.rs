@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use proto::KeyMaterial;
 use roomlane_peers::netns::{Lab, NODE_IP};
 use roomlane_peers::node::{Node, NodeConfig};
-use roomlane_peers::sdes::{Api, Tokens, read_answer};
+use roomlane_peers::sdes::{Api, Tokens, read_answer, sends};
 
 use super::cpu::CpuTime;
 use super::fleet::{Engine, Lane};
@@ -79,7 +79,7 @@ impl Engine for Roomlane {
         lane: &Lane,
     ) -> Result<(SocketAddr, KeyMaterial)> {
         let tokens = Tokens::new(&format!("room{room}"), &format!("pub{number}"));
-        let lines = format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", lane.ssrc);
+        let lines = sends(lane.ssrc);
         let answer = self.join("whip", "", &tokens, &offer(lane, &lines))?;
         let (remote, _, _) = read_answer(&answer);
         ensure!(remote.ip().to_string() == NODE_IP, "an answer from elsewhere: {remote}");

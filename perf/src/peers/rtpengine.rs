@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use proto::KeyMaterial;
 use roomlane_peers::netns::{Lab, NODE_IP};
-use roomlane_peers::sdes::read_answer;
+use roomlane_peers::sdes::{read_answer, sends};
 use srtp::Profile;
 
 use super::bencode::Value;
@@ -131,7 +131,7 @@ impl Control {
 impl Engine for Rtpengine {
     fn publish(&mut self, room: u32, _: u32, lane: &Lane) -> Result<(SocketAddr, KeyMaterial)> {
         ensure!(lane.profile == Profile::AeadAes128Gcm, "rtpengine is set up for GCM-128 alone");
-        let lines = format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", lane.ssrc);
+        let lines = sends(lane.ssrc);
         let answer = self.control.ask(Value::dict([
             ("command", Value::from("publish")),
             ("call-id", Rtpengine::call(room)),

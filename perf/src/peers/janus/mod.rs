@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use dtls::Identity;
 use proto::KeyMaterial;
 use roomlane_peers::netns::Lab;
-use roomlane_peers::sdes::Answer;
+use roomlane_peers::sdes::{Answer, sends};
 use roomlane_peers::webrtc::{Browser, identity};
 use serde_json::{Value, json};
 
@@ -189,7 +189,7 @@ impl Engine for Janus {
         lane: &Lane,
     ) -> Result<(SocketAddr, KeyMaterial)> {
         let (room, handle) = (self.room(room)?, self.api.attach()?);
-        let lines = format!("a=sendonly\r\na=ssrc:{} cname:x\r\n", lane.ssrc);
+        let lines = sends(lane.ssrc);
         let offer = self.description(lane, &lines);
         let body = json!({ "request": "joinandconfigure", "ptype": "publisher", "room": room });
         let reply = self.api.message(handle, &body, jsep("offer", &offer))?;
