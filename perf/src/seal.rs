@@ -286,12 +286,11 @@ impl<P: Provider> Bench<P> {
                 let out = &mut buffer.0[HEADROOM..HEADROOM + total];
                 out[2..4].copy_from_slice(&index.seq().to_be_bytes());
                 out[8..12].copy_from_slice(&SSRC.to_be_bytes());
-                let plaintext = Plaintext::Shared(&self.payload);
                 let egress = EgressIndex::new(index);
                 let outbound = &self.outbound[*session];
-                jobs.push(SealJob::new(outbound, SSRC, egress, HEADER, plaintext, out));
+                jobs.push(SealJob::new(outbound, SSRC, egress, HEADER, out));
             }
-            self.provider.seal_many(&mut jobs);
+            self.provider.seal_many(Plaintext::Shared(&self.payload), &mut jobs);
             assert!(jobs.iter().all(|job| job.result.is_ok()), "every job was right");
         }
     }

@@ -95,9 +95,9 @@ fn srtp(profile: Profile, samples: usize) -> Result<f64> {
     let index = PacketIndex::new(1).expect("48 bits hold it");
     let plaintext = Plaintext::InPlace(PAYLOAD);
     let egress = EgressIndex::new(index);
-    let job = SealJob::new(&outbound, SSRC, egress, HEADER, plaintext, &mut packet);
+    let job = SealJob::new(&outbound, SSRC, egress, HEADER, &mut packet);
     let mut jobs = [job];
-    provider.seal_many(&mut jobs);
+    provider.seal_many(plaintext, &mut jobs);
     let len = jobs[0].result?;
     packet.truncate(len);
     let tag_at = [len - profile.rtp_tag_len(), len - 1];

@@ -158,9 +158,9 @@ impl Publisher {
         repr.emit(&mut out).expect("fits");
         let egress = EgressIndex::new(PacketIndex::new(index).expect("48 bits"));
         let plaintext = Plaintext::Shared(payload);
-        let job = SealJob::new(&self.outbound, repr.ssrc, egress, header_len, plaintext, &mut out);
+        let job = SealJob::new(&self.outbound, repr.ssrc, egress, header_len, &mut out);
         let mut jobs = [job];
-        srtp::Provider::seal_many(&RingProvider::new(), &mut jobs);
+        srtp::Provider::seal_many(&RingProvider::new(), plaintext, &mut jobs);
         let len = jobs[0].result.expect("sealed");
         assert_eq!(len, out.len());
         out

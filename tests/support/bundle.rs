@@ -211,9 +211,9 @@ impl Bundle {
         repr.emit(&mut out).expect("fits");
         let egress = EgressIndex::new(PacketIndex::new(index).expect("48 bits"));
         let plaintext = Plaintext::Shared(payload);
-        let job = SealJob::new(&self.outbound, ssrc, egress, header_len, plaintext, &mut out);
+        let job = SealJob::new(&self.outbound, ssrc, egress, header_len, &mut out);
         let mut jobs = [job];
-        srtp::Provider::seal_many(&RingProvider::new(), &mut jobs);
+        srtp::Provider::seal_many(&RingProvider::new(), plaintext, &mut jobs);
         jobs[0].result.expect("sealed");
         out
     }

@@ -50,7 +50,7 @@ impl<const R: usize> Context<R> {
     /// Asks for its lines before a packet needs them; a hint. A short packet needs not all of them, but to tell
     /// which would take longer than to ask.
     #[inline(always)]
-    pub(crate) fn prefetch(&self) {
+    pub fn prefetch(&self) {
         for line in 0..=R / IN_A_LINE {
             prefetch(&self.round_keys[IN_A_LINE * line]);
         }

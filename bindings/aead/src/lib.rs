@@ -5,8 +5,8 @@
 //! a tag of 16 bytes. Libraries seal one buffer under one key per call; for the short packets of a room
 //! most of their time is the call, the partial block at the end and waiting for what a context has in
 //! memory. Here a call takes the whole fan-out: the lengths are looked at once, the GHASH of one packet
-//! fills the gaps in the AES of the next one, and the contexts are on their way from memory since their packets
-//! were made.
+//! fills the gaps in the AES of the next one, and whoever has many packets asks for their contexts beforehand
+//! ([`Context::prefetch`]).
 //!
 //! # Where to start reading
 //! `seal` has the order of work, `open` its mirror, `lanes` how a payload falls into registers and the
@@ -34,7 +34,7 @@ mod simd;
 
 pub use context::Context;
 pub use open::Open;
-pub use seal::Seal;
+pub use seal::{Packet, Seal};
 
 pub use simd::prefetch;
 use simd::{AesNi, Simd, Vaes, Vaes512};
@@ -141,8 +141,9 @@ impl Kernel {
     /// Seals `plaintext` into each packet, behind the packet's own header and under its own key.
     ///
     /// # Panics
-    /// If a packet was made for another length of payload.
-    pub fn seal<const R: usize>(self, plaintext: &[u8], packets: &mut [Seal<'_, R>]) {
+    /// If it is longer than [`PAYLOAD_MAX`], a header longer than [`HEADER_MAX`], or a packet too short for both and
+    /// a tag.
+    pub fn seal<'a, const R: usize>(self, plaintext: &[u8], packets: &mut [impl Packet<'a, R>]) {
         match self.0 {
             Token::Vaes512(simd) => seal::fan_out::<_, R, GROUP_512>(simd, plaintext, packets),
             Token::Vaes(simd) => seal::fan_out::<_, R, GROUP>(simd, plaintext, packets),
@@ -150,12 +151,15 @@ impl Kernel {
         }
     }
 
-    /// Seals a packet whose payload stands behind its header already.
-    pub fn seal_in_place<const R: usize>(self, packet: &mut Seal<'_, R>) {
+    /// Seals a packet whose payload of `len` bytes stands behind its header already.
+    ///
+    /// # Panics
+    /// As [`Kernel::seal`].
+    pub fn seal_in_place<'a, const R: usize>(self, len: usize, packet: &mut impl Packet<'a, R>) {
         match self.0 {
-            Token::Vaes512(simd) => seal::in_place::<_, R, GROUP_512>(simd, packet),
-            Token::Vaes(simd) => seal::in_place::<_, R, GROUP>(simd, packet),
-            Token::AesNi(simd) => seal::in_place::<_, R, GROUP>(simd, packet),
+            Token::Vaes512(simd) => seal::in_place::<_, R, GROUP_512>(simd, len, packet),
+            Token::Vaes(simd) => seal::in_place::<_, R, GROUP>(simd, len, packet),
+            Token::AesNi(simd) => seal::in_place::<_, R, GROUP>(simd, len, packet),
         }
     }
 

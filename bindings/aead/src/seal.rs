@@ -9,10 +9,36 @@ use crate::lanes::{
     ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers, products,
 };
 use crate::simd::{Block, Simd};
-use crate::{IV, TAG, payload_len};
+use crate::{HEADER_MAX, IV, PAYLOAD_MAX, TAG, payload_len};
 
-/// A packet to seal. Making one asks for its key's lines: the packets of a batch are made first and sealed then,
-/// so that keys come from far caches while others are made.
+/// Whatever can be sealed: a [`Seal`], or a record that its owner has anyway, so that nobody writes another one.
+pub trait Packet<'a, const R: usize> {
+    /// Its key.
+    fn context(&self) -> &'a Context<R>;
+    /// Its IV.
+    fn iv(&self) -> [u8; IV];
+    /// A finished header and room for payload and tag, or more; and the header's length.
+    fn bytes(&mut self) -> (&mut [u8], usize);
+}
+
+impl<'a, const R: usize> Packet<'a, R> for Seal<'a, R> {
+    #[inline(always)]
+    fn context(&self) -> &'a Context<R> {
+        self.context
+    }
+
+    #[inline(always)]
+    fn iv(&self) -> [u8; IV] {
+        self.iv
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self) -> (&mut [u8], usize) {
+        (self.packet, self.header)
+    }
+}
+
+/// A packet to seal.
 #[derive(Debug)]
 pub struct Seal<'a, const R: usize> {
     context: &'a Context<R>,
@@ -25,9 +51,6 @@ impl<'a, const R: usize> Seal<'a, R> {
     /// `packet` is the whole packet: a finished header of `header` bytes, the payload or room for it, room
     /// for the tag. `None` when the kernel does not take its shape: a header above [`HEADER_MAX`],
     /// a payload above [`PAYLOAD_MAX`], no room for a tag.
-    ///
-    /// [`HEADER_MAX`]: crate::HEADER_MAX
-    /// [`PAYLOAD_MAX`]: crate::PAYLOAD_MAX
     #[inline]
     pub fn new(
         context: &'a Context<R>,
@@ -36,55 +59,62 @@ impl<'a, const R: usize> Seal<'a, R> {
         packet: &'a mut [u8],
     ) -> Option<Seal<'a, R>> {
         payload_len(packet.len(), header)?;
-        context.prefetch();
         Some(Seal { context, iv, header, packet })
     }
-
-    fn payload_len(&self) -> usize {
-        self.packet.len() - self.header - TAG
-    }
 }
 
-pub(crate) fn fan_out<S: Simd, const R: usize, const G: usize>(
+/// What a caller did not look at.
+const NO_ROOM: &str = "a packet has room for a header, payload and tag that the kernel takes";
+
+pub(crate) fn fan_out<'a, S: Simd, const R: usize, const G: usize>(
     simd: S,
     plaintext: &[u8],
-    packets: &mut [Seal<'_, R>],
+    packets: &mut [impl Packet<'a, R>],
 ) {
-    let fits = packets.iter().all(|packet| packet.payload_len() == plaintext.len());
-    assert!(fits, "every packet of a fan-out has room for the payload, and no more");
-    by_tail::<S, G>(simd, plaintext.len(), FanOut::<R, G> { plaintext, packets });
+    assert!(plaintext.len() <= PAYLOAD_MAX, "{NO_ROOM}");
+    by_tail::<S, G>(simd, plaintext.len(), FanOut::<_, R, G> { plaintext, packets });
 }
 
-pub(crate) fn in_place<S: Simd, const R: usize, const G: usize>(simd: S, packet: &mut Seal<'_, R>) {
-    by_tail::<S, G>(simd, packet.payload_len(), InPlace::<R, G> { packet });
+pub(crate) fn in_place<'a, S: Simd, const R: usize, const G: usize>(
+    simd: S,
+    len: usize,
+    packet: &mut impl Packet<'a, R>,
+) {
+    assert!(len <= PAYLOAD_MAX, "{NO_ROOM}");
+    by_tail::<S, G>(simd, len, InPlace::<_, R, G> { len, packet });
 }
 
 /// Many packets of one plaintext.
-struct FanOut<'p, 'j, 'a, const R: usize, const G: usize> {
+struct FanOut<'p, 'j, J, const R: usize, const G: usize> {
     plaintext: &'p [u8],
-    packets: &'j mut [Seal<'a, R>],
+    packets: &'j mut [J],
 }
 
-impl<S: Simd, const R: usize, const G: usize> ByTail<S> for FanOut<'_, '_, '_, R, G> {
+impl<'a, S: Simd, J: Packet<'a, R>, const R: usize, const G: usize> ByTail<S>
+    for FanOut<'_, '_, J, R, G>
+{
     #[inline(always)]
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let shape = Shape::new::<S, G>(simd, self.plaintext.len());
         let source = Shared::new(simd, &shape, ALONE && T == 1, self.plaintext);
-        seal::<S, _, R, T, G, ALONE>(simd, &shape, &source, self.packets);
+        seal::<S, _, _, R, T, G, ALONE>(simd, &shape, &source, self.packets);
     }
 }
 
 /// One packet whose payload is there already.
-struct InPlace<'j, 'a, const R: usize, const G: usize> {
-    packet: &'j mut Seal<'a, R>,
+struct InPlace<'j, J, const R: usize, const G: usize> {
+    len: usize,
+    packet: &'j mut J,
 }
 
-impl<S: Simd, const R: usize, const G: usize> ByTail<S> for InPlace<'_, '_, R, G> {
+impl<'a, S: Simd, J: Packet<'a, R>, const R: usize, const G: usize> ByTail<S>
+    for InPlace<'_, J, R, G>
+{
     #[inline(always)]
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
-        let shape = Shape::new::<S, G>(simd, self.packet.payload_len());
+        let shape = Shape::new::<S, G>(simd, self.len);
         let packets = core::slice::from_mut(self.packet);
-        seal::<S, _, R, T, G, ALONE>(simd, &shape, &Own, packets);
+        seal::<S, _, _, R, T, G, ALONE>(simd, &shape, &Own, packets);
     }
 }
 
@@ -174,8 +204,10 @@ struct Rest<V, const T: usize> {
 
 #[inline(always)]
 fn seal<
+    'a,
     S: Simd,
     P: Source<S>,
+    J: Packet<'a, R>,
     const R: usize,
     const T: usize,
     const G: usize,
@@ -184,15 +216,19 @@ fn seal<
     simd: S,
     shape: &Shape<S::V>,
     source: &P,
-    packets: &mut [Seal<'_, R>],
+    packets: &mut [J],
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
     for at in 0..packets.len() {
-        let before = packets[at.saturating_sub(1)].context;
+        let before = packets[at.saturating_sub(1)].context();
         let powers = shape.tail_powers(before);
-        let Seal { context, ref iv, header, ref mut packet } = packets[at];
-        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, iv);
+        let context = packets[at].context();
+        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packets[at].iv());
+        let (packet, header) = packets[at].bytes();
+        let total = header + shape.len + TAG;
+        assert!(header <= HEADER_MAX && total <= packet.len(), "{NO_ROOM}");
+        let packet = &mut packet[..total];
         let first = fold_header(simd.narrow(), context, packet, header);
         let lengths = shape.lengths_lane(simd, header);
         let payload = &mut packet[header..];
@@ -229,15 +265,18 @@ fn seal<
             next = Rest { blocks, counter_block };
         }
         if at > 0 {
-            let hash = shape.hash(simd, tail_products, packets[at - 1].header, before);
-            write_tag(simd, &mut packets[at - 1], hash, rest.counter_block);
+            let (packet, header) = packets[at - 1].bytes();
+            let hash = shape.hash(simd, tail_products, header, before);
+            write_tag(simd, &mut packet[header + shape.len..], hash, rest.counter_block);
         }
         rest = next;
     }
     if let Some(packet) = packets.last_mut() {
-        let hashed = products(simd, &rest.blocks, shape.tail_powers(packet.context));
-        let hash = shape.hash(simd, hashed, packet.header, packet.context);
-        write_tag(simd, packet, hash, rest.counter_block);
+        let context = packet.context();
+        let (packet, header) = packet.bytes();
+        let hashed = products(simd, &rest.blocks, shape.tail_powers(context));
+        let hash = shape.hash(simd, hashed, header, context);
+        write_tag(simd, &mut packet[header + shape.len..], hash, rest.counter_block);
     }
 }
 
@@ -310,13 +349,7 @@ impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST
 }
 
 #[inline(always)]
-fn write_tag<S: Simd, const R: usize>(
-    simd: S,
-    packet: &mut Seal<'_, R>,
-    hash: Block,
-    counter_block: Block,
-) {
+fn write_tag<S: Simd>(simd: S, to: &mut [u8], hash: Block, counter_block: Block) {
     let narrow = simd.narrow();
-    let tag = packet.packet.last_chunk_mut::<TAG>().expect("a packet has room for its tag");
-    narrow.store(narrow.xor(hash, counter_block), tag);
+    narrow.store(narrow.xor(hash, counter_block), to);
 }

@@ -111,7 +111,7 @@ fn agree<const R: usize>(
         packet.extend_from_slice(&payload);
         packet.extend_from_slice(&[0; TAG]);
         let mut job = Seal::new(&pair.ours, iv(0), header(0), &mut packet).unwrap();
-        kernel.seal_in_place(&mut job);
+        kernel.seal_in_place(len, &mut job);
         let from = base(&room[0]);
         assert_eq!(packet, room[0][from..from + packet.len()], "{kernel:?} in place, len {len}");
     }
@@ -222,12 +222,12 @@ fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written()
 }
 
 #[test]
-#[should_panic(expected = "every packet of a fan-out has room for the payload, and no more")]
-fn a_packet_of_another_length_than_the_payload_is_a_mistake() {
+#[should_panic(expected = "a packet has room for a header, payload and tag that the kernel takes")]
+fn a_packet_that_is_too_short_for_the_payload_is_a_mistake() {
     let pair = pair_128(kernels()[0], 1);
     let mut packet = [0; 100];
     let mut job = [Seal::new(&pair.ours, [0; 12], 12, &mut packet).unwrap()];
-    kernels()[0].seal(&[1; 71], &mut job);
+    kernels()[0].seal(&[1; 73], &mut job);
 }
 
 #[test]

@@ -98,10 +98,10 @@ fn use_everything() {
         let mut packet = [0; 100];
         kernel.seal(&[3; 72], &mut [Seal::new(&small, [0; 12], 12, &mut packet).unwrap()]);
         kernel.open(&mut [Open::new(&small, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.seal_in_place(&mut Seal::new(&large, [0; 12], 12, &mut packet).unwrap());
+        kernel.seal_in_place(72, &mut Seal::new(&large, [0; 12], 12, &mut packet).unwrap());
         kernel.open(&mut [Open::new(&large, [0; 12], 12, &mut packet).unwrap()]);
         kernel.seal(&[3; 72], &mut [Seal::new(&large, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.seal_in_place(&mut Seal::new(&small, [0; 12], 12, &mut packet).unwrap());
+        kernel.seal_in_place(72, &mut Seal::new(&small, [0; 12], 12, &mut packet).unwrap());
     }
 }
 

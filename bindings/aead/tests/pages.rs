@@ -63,7 +63,8 @@ fn nothing_beyond_packets_and_plaintext_is_touched() {
                 kernel.open(&mut jobs);
                 assert!(jobs.iter().all(|job| job.is_authentic), "{kernel:?} {len} {header}");
                 let packet = at_fence(&mut one, total, at_end);
-                kernel.seal_in_place(&mut Seal::new(&context, [1; 12], header, packet).unwrap());
+                let mut job = Seal::new(&context, [1; 12], header, packet).unwrap();
+                kernel.seal_in_place(len, &mut job);
             }
         }
     }

@@ -172,8 +172,8 @@ impl Bed {
         let index = EgressIndex::new(PacketIndex::new(self.next).unwrap());
         self.next += 1;
         let plaintext = Plaintext::Shared(&[3; 40]);
-        let mut jobs = [SealJob::new(&outbound, 55, index, 12, plaintext, &mut packet)];
-        provider.seal_many(&mut jobs);
+        let mut jobs = [SealJob::new(&outbound, 55, index, 12, &mut packet)];
+        provider.seal_many(plaintext, &mut jobs);
         assert!(jobs[0].result.is_ok());
         let mut bytes = vec![0; 128];
         bytes.extend_from_slice(&packet);

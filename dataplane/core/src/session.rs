@@ -37,7 +37,7 @@ pub enum State {
 
 /// What the packet path and housekeeping need of a session; its keys lie apart.
 ///
-/// The order is that of use, so that a packet touches few cache lines: two where it is sent, and a third with
+/// The order is that of use, so that a packet touches few cache lines: one where it is sent, and two more with
 /// the first streams where it arrives.
 #[derive(Debug, Clone, Default)]
 #[repr(C, align(64))]
@@ -59,18 +59,18 @@ pub struct Session {
     pub ingress_promised: u8,
     /// Index of its room.
     pub room: u32,
-    /// Index of its app.
-    pub app: u32,
-    /// Rights, epoch, deadline.
-    pub grant: GrantWord,
     /// Where to send; the remote end is unset until it is known.
     pub path: Path,
-    /// Failed authentications of SSRCs that are not bound, for the first guess of their ROC.
-    pub unbound_failures: u32,
     /// Sent packets.
     pub tx_packets: u64,
     /// Sent bytes.
     pub tx_bytes: u64,
+    /// Index of its app.
+    pub app: u32,
+    /// Failed authentications of SSRCs that are not bound, for the first guess of their ROC.
+    pub unbound_failures: u32,
+    /// Rights, epoch, deadline.
+    pub grant: GrantWord,
     /// Accepted packets.
     pub rx_packets: u64,
     /// Accepted bytes.
@@ -131,7 +131,7 @@ pub struct Session {
     pub blob: List<u8, { proto::command::BLOB_MAX }>,
 }
 
-const _: () = assert!(std::mem::offset_of!(Session, tx_packets) == 64);
+const _: () = assert!(std::mem::offset_of!(Session, app) == 64);
 const _: () = assert!(std::mem::offset_of!(Session, streams) == 128);
 const _: () = assert!(size_of::<Session>() <= 1280);
 

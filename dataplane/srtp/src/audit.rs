@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
-use crate::provider::{OpenError, OpenJob, Provider, SealError, SealJob, word_at};
+use crate::provider::{OpenError, OpenJob, Plaintext, Provider, SealError, SealJob, word_at};
 
 /// IVs that share a bitmap: those that differ in their last 10 bits only.
 const BLOCK: u32 = 1024;
@@ -137,28 +137,27 @@ impl<P: Provider> Provider for Audited<P> {
         jobs.iter_mut().zip(results).for_each(|(job, result)| job.result = result);
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, Self::Key>]) {
         let mut inner = Vec::with_capacity(jobs.len());
         let mut noted = Vec::with_capacity(jobs.len());
         for job in jobs.iter_mut() {
-            let index = job.index.take();
-            let iv = index.as_ref().map(|index| job.key.iv(job.ssrc, index.index().value()));
-            noted.push(iv.map(|iv| (job.key.id, iv)));
+            let index = job.index.index();
+            // What was spent before uses no IV again, and neither does what is refused.
+            let is_new = job.result == Err(SealError::Pending);
+            noted.push(is_new.then(|| (job.key.id, job.key.iv(job.ssrc, index.value()))));
             inner.push(SealJob {
                 key: &job.key.inner,
+                index: EgressIndex::new(index),
                 ssrc: job.ssrc,
-                index,
                 header_len: job.header_len,
-                plaintext: job.plaintext,
                 out: &mut *job.out,
                 result: job.result,
             });
         }
-        self.inner.seal_many(&mut inner);
+        self.inner.seal_many(plaintext, &mut inner);
         let results: Vec<_> = inner.iter().map(|job| job.result).collect();
         for ((job, result), noted) in jobs.iter_mut().zip(results).zip(noted) {
             job.result = result;
-            // A refused job has used no IV.
             if let (Ok(_), Some((key, iv))) = (result, noted) {
                 self.auditor.note(key, iv);
             }

@@ -27,8 +27,8 @@ fn packets_of<P: Provider>(leg: Leg<P>, profile: Profile) {
             buf[8..12].copy_from_slice(&SSRC.to_be_bytes());
             let shared = Plaintext::Shared(&payload);
             let egress = EgressIndex::new(index);
-            let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, 12, shared, &mut buf)];
-            leg.provider.seal_many(&mut jobs);
+            let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, 12, &mut buf)];
+            leg.provider.seal_many(shared, &mut jobs);
             let len = jobs[0].result.unwrap_or(0);
             let estimate = window.estimate(index.seq());
             let mut jobs = [OpenJob::new(&leg.inbound, SSRC, estimate, 12, &mut buf[..len])];

@@ -19,8 +19,8 @@ fn seal(provider: &Under, outbound: &Outbound<Under>, ssrc: u32, index: u64) {
     out[2..4].copy_from_slice(&index.seq().to_be_bytes());
     out[8..12].copy_from_slice(&ssrc.to_be_bytes());
     let egress = EgressIndex::new(index);
-    let mut jobs = [SealJob::new(outbound, ssrc, egress, 12, Plaintext::InPlace(20), &mut out)];
-    provider.seal_many(&mut jobs);
+    let mut jobs = [SealJob::new(outbound, ssrc, egress, 12, &mut out)];
+    provider.seal_many(Plaintext::InPlace(20), &mut jobs);
     assert!(jobs[0].result.is_ok());
 }
 
@@ -97,9 +97,8 @@ fn what_the_audited_provider_seals_opens() {
     let mut buf = [0x11; 12 + 30 + 16];
     let (ssrc, index) = (0x1111_1111, PacketIndex::from_parts(0, 0x1111));
     let plaintext = Plaintext::InPlace(30);
-    let mut jobs =
-        [SealJob::new(&outbound, ssrc, EgressIndex::new(index), 12, plaintext, &mut buf)];
-    provider.seal_many(&mut jobs);
+    let mut jobs = [SealJob::new(&outbound, ssrc, EgressIndex::new(index), 12, &mut buf)];
+    provider.seal_many(plaintext, &mut jobs);
     let mut jobs = [OpenJob::new(&inbound, ssrc, index, 12, &mut buf)];
     provider.open_many(&mut jobs);
     assert_eq!(jobs[0].payload(), Some(&[0x11; 30][..]));

@@ -5,8 +5,8 @@ mod suite;
 use proptest::prelude::*;
 use srtp::{
     AesGcmProvider, EgressRtcpIndex, FanoutKey, FanoutProvider, Inbound, KeyMaterial, MasterKey,
-    OpenError, OpenJob, Outbound, PacketIndex, Profile, Provider, RingProvider, RtcpIndex,
-    SealError, SealJob,
+    OpenError, OpenJob, Outbound, PacketIndex, Plaintext, Profile, Provider, RingProvider,
+    RtcpIndex, SealError, SealJob,
 };
 
 /// One test per claim, provider and, for the claims of the first list, all profiles.
@@ -24,6 +24,7 @@ macro_rules! matrix {
                 no_truncated_packet_opens_or_panics,
                 mistakes_of_the_caller_are_refused,
                 a_job_seals_once,
+                one_job_that_is_different_keeps_no_other_from_being_sealed,
                 rtcp_opens_with_its_index_at_every_length,
                 rtcp_without_the_e_flag_is_refused,
                 the_last_indices_of_a_key_still_work);
@@ -87,8 +88,8 @@ impl<const PATH: u8> Provider for OnPath<PATH> {
         self.0.open_many(jobs);
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
-        self.0.seal_many(jobs);
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, FanoutKey>]) {
+        self.0.seal_many(plaintext, jobs);
     }
 
     fn seal_rtcp_with(

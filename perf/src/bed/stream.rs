@@ -73,8 +73,8 @@ impl Stream {
         let header_len = repr.emit(out).expect("room for a header");
         let plaintext = Plaintext::Shared(&PAYLOAD[..payload_len]);
         let index = EgressIndex::new(index);
-        let mut jobs = [SealJob::new(&self.outbound, self.ssrc, index, header_len, plaintext, out)];
-        RingProvider::new().seal_many(&mut jobs);
+        let mut jobs = [SealJob::new(&self.outbound, self.ssrc, index, header_len, out)];
+        RingProvider::new().seal_many(plaintext, &mut jobs);
         jobs[0].result.expect("room for payload and tag")
     }
 }

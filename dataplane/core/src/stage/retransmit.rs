@@ -13,8 +13,7 @@ use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
 use wire::rtx::{OSN_LEN, put};
 
 use super::admit::refusal;
-use super::seal::{Copy, Media, with_header};
-use crate::fanout::Entry;
+use super::seal::{BLOCK_MAX, Copy, Media, header};
 use crate::history::{Absent, Kept};
 use crate::limits::{REPAIR_PAUSE, SESSION_NACKS};
 use crate::munger::Origin;
@@ -215,7 +214,6 @@ fn write<P: Provider, I: Io>(
     let word = ledger::EGRESS_RTX + usize::from(position);
     let index = slot.repairs.take(|ceiling| io.ledger_store(session, word, ceiling))?;
     let profile = crate::commands::profile(shard.sessions[session as usize].profile);
-    let entry = Entry { slot: slot_index, session, ..Entry::default() };
     let kept = shard.history.packet(handle, origin.index).map_err(|_| DropReason::NoMbuf)?;
     let place = (origin.index, kept.timestamp);
     let mut media =
@@ -223,22 +221,21 @@ fn write<P: Provider, I: Io>(
     let block = ExtensionBlock { profile: kept.extension_profile, data: kept.extension };
     media.keep(block, &shard.publications[publication].spec.extensions);
     let timestamp = kept.timestamp.wrapping_add(origin.timestamp_offset);
-    let copy = Copy { entry, index, timestamp, tag_len: profile.rtp_tag_len() };
+    let copy = Copy { index, timestamp, tag_len: profile.rtp_tag_len() };
     let payload_len = OSN_LEN + kept.payload.len();
-    let header_len = with_header(shard, &media, &copy, |repr| {
-        let repr = RtpRepr { ssrc, payload_type, ..*repr };
-        let out = buf.append(repr.header_len() + payload_len + copy.tag_len)?;
-        let header_len = repr.emit(out).ok()?;
-        let payload = &mut out[header_len..header_len + payload_len];
-        put(payload, sequence).ok()?;
-        payload[OSN_LEN..].copy_from_slice(kept.payload);
-        Some(header_len)
-    });
-    let header_len = header_len.ok_or(DropReason::Oversize)?;
+    let mut block = [0; BLOCK_MAX];
+    let repr = header(&shard.slots[slot_index], &media, copy.place(), &mut block);
+    let repr = RtpRepr { ssrc, payload_type, ..repr };
+    let out = buf.append(repr.header_len() + payload_len + copy.tag_len);
+    let out = out.ok_or(DropReason::Oversize)?;
+    let header_len = repr.emit(out).map_err(|_| DropReason::Oversize)?;
+    let payload = &mut out[header_len..header_len + payload_len];
+    put(payload, sequence).map_err(|_| DropReason::Oversize)?;
+    payload[OSN_LEN..].copy_from_slice(kept.payload);
     let keys = shard.outbound[session as usize].as_ref().ok_or(DropReason::Revoked)?;
     let plaintext = Plaintext::InPlace(payload_len);
     let out = buf.bytes_mut();
-    let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, plaintext, out)];
-    shard.provider.seal_many(&mut jobs);
+    let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, out)];
+    shard.provider.seal_many(plaintext, &mut jobs);
     jobs[0].result.map_err(|_| DropReason::Oversize)
 }

@@ -9,7 +9,7 @@ use proto::command::TOKEN_MAX;
 use proto::region::ledger;
 use proto::{DropReason, Extension, ExtensionId, MediaKind};
 use srtp::{EgressIndex, Plaintext, Provider, SealJob};
-use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
+use wire::rtp::{ExtensionBlock, Rtp, RtpRepr, Template};
 use wire::rtp_ext::{self, Elements};
 
 use super::admit::refusal;
@@ -19,7 +19,7 @@ use crate::fanout::Entry;
 use crate::history::Kept;
 use crate::layers::{ask_again, end_segments};
 use crate::limits::{CLAIM, EXTENSION_BYTES_MAX, EXTENSION_ELEMENTS_MAX, SEAL_BATCH};
-use crate::session::Slot;
+use crate::session::{Session, Slot};
 use crate::shard::Shard;
 use crate::slab::NONE;
 use crate::{Buf, Burst, Datagram, Io, Now, RelayPacket, Start};
@@ -50,6 +50,8 @@ pub(super) struct Media {
     timestamp: u32,
     marker: bool,
     padding: bool,
+    /// The header of copies without extension.
+    template: Template,
     bytes: [u8; EXTENSION_BYTES_MAX],
     elements: ArrayVec<(Extension, u16, u16), EXTENSION_ELEMENTS_MAX>,
 }
@@ -79,6 +81,7 @@ impl Media {
             timestamp,
             marker,
             padding,
+            template: Template::new(padding, marker, stream.spec.publication.0),
             bytes: [0; EXTENSION_BYTES_MAX],
             elements: ArrayVec::new(),
         }
@@ -117,25 +120,26 @@ impl Media {
 
 /// One subscription's copy, decided but not written yet.
 pub(super) struct Copy {
-    pub entry: Entry,
     pub index: EgressIndex,
     pub timestamp: u32,
     pub tag_len: usize,
 }
 
-/// Copies with their headers written, waiting for one call to the provider: parallel arrays with one place
-/// per copy.
-struct Batch<B> {
-    to: ArrayVec<Entry, SEAL_BATCH>,
-    headers: ArrayVec<Header, SEAL_BATCH>,
-    bufs: ArrayVec<B, SEAL_BATCH>,
+impl Copy {
+    /// Its sequence number and timestamp.
+    #[inline]
+    pub fn place(&self) -> (u16, u32) {
+        (self.index.index().seq(), self.timestamp)
+    }
 }
 
-/// What the provider is told of a header that stands in a buffer.
-struct Header {
-    ssrc: u32,
-    len: u32,
-    index: EgressIndex,
+/// What became of copies.
+#[derive(Default)]
+struct Sent {
+    packets: usize,
+    bytes: u64,
+    /// Somebody waits for a picture to begin with.
+    waits: bool,
 }
 
 /// Forwards the opened RTP packets of the burst, in order, and gives all its buffers away.
@@ -190,7 +194,9 @@ fn seal_local<P: Provider, I: Io>(
     record(shard, publication, ssrc, media.index, || kept(&packet, payload));
     let (mut sent, held) = seal_copies(shard, now, io, &media, payload, true);
     match held {
-        Some(copy) => sent += seal_in_place(shard, io, &media, copy, buf, payload_at),
+        Some((entry, copy)) => {
+            sent += seal_in_place(shard, io, &media, entry, copy, buf, payload_at);
+        }
         None => io.free(buf),
     }
     sent > 0 || relayed
@@ -277,14 +283,11 @@ fn seal_copies<P: Provider, I: Io>(
     media: &Media,
     payload: &[u8],
     keep_last: bool,
-) -> (usize, Option<Copy>) {
-    let mut batch = Batch { to: ArrayVec::new(), headers: ArrayVec::new(), bufs: ArrayVec::new() };
+) -> (usize, Option<(Entry, Copy)>) {
     let mut entries = ArrayVec::<Entry, SEAL_BATCH>::new();
-    let mut held = None;
-    let (mut sent, mut waits) = (0, false);
-    let is_traced = shard.trace.has_packet();
+    let (mut sent, mut held) = (Sent::default(), None);
     let list = shard.publications[media.publication].fanout;
-    let mut left = list.len();
+    let mut left = list.len() as usize;
     let mut cursor = shard.fanouts.start(&list);
     loop {
         entries.clear();
@@ -295,33 +298,34 @@ fn seal_copies<P: Provider, I: Io>(
         for entry in &entries {
             touch(shard, io, entry);
         }
-        for entry in &entries {
-            left -= 1;
-            let decided = decide(shard, now, io, media, *entry);
-            if is_traced {
-                shard.trace_copy(entry.session, decided.as_ref().err().copied());
+        left -= entries.len();
+        let last = if keep_last && left == 0 { entries.pop() } else { None };
+        seal_batch(shard, now, io, media, payload, &mut entries, &mut sent);
+        if let Some(entry) = last {
+            let session = &shard.sessions[entry.session as usize];
+            let decided = decide(session, &mut shard.slots[entry.slot], now, io, media, entry);
+            let dropped = decided.as_ref().err().copied();
+            if shard.trace.has_packet() {
+                shard.trace_copy(entry.session, dropped);
             }
-            let reason = match decided {
-                Ok(copy) if keep_last && left == 0 => {
-                    held = Some(copy);
-                    continue;
-                }
-                Ok(copy) => prepare(shard, io, media, payload.len(), copy, &mut batch).err(),
-                Err(reason) => Some(reason),
-            };
-            if let Some(reason) = reason {
-                drop_copy(&mut shard.counters, reason, entry.session);
-                waits |= reason == DropReason::AwaitingKeyframe;
+            if let Some(reason) = dropped {
+                refuse(shard, entry, reason, &mut sent);
             }
-        }
-        if !batch.to.is_empty() {
-            sent += seal_batch(shard, io, media, payload, &mut batch);
+            held = decided.ok().map(|copy| (entry, copy));
         }
     }
-    if waits {
+    count(shard, media, sent.packets, sent.bytes);
+    if sent.waits {
         ask_again(shard, now, io, media.publication);
     }
-    (sent, held)
+    (sent.packets, held)
+}
+
+/// Counts a copy that is not made.
+#[cold]
+fn refuse<P: Provider>(shard: &mut Shard<P>, entry: Entry, reason: DropReason, sent: &mut Sent) {
+    drop_copy(&mut shard.counters, reason, entry.session);
+    sent.waits |= reason == DropReason::AwaitingKeyframe;
 }
 
 /// Asks for what a copy for this subscription touches first of its session, slot and key.
@@ -329,28 +333,27 @@ fn seal_copies<P: Provider, I: Io>(
 fn touch<P: Provider, I: Io>(shard: &Shard<P>, io: &I, entry: &Entry) {
     let (session, slot) = (&shard.sessions[entry.session as usize], &shard.slots[entry.slot]);
     io.prefetch(session);
-    io.prefetch(&session.tx_packets);
     io.prefetch(slot);
     io.prefetch(&slot.tx_packets);
     io.prefetch(&shard.outbound[entry.session as usize]);
 }
 
 /// Checks one subscription's rights and gives the packet its place in the subscriber's stream.
-fn decide<P: Provider, I: Io>(
-    shard: &mut Shard<P>,
+#[inline(always)]
+fn decide<I: Io>(
+    session: &Session,
+    slot: &mut Slot,
     now: Now,
     io: &mut I,
     media: &Media,
     entry: Entry,
 ) -> Result<Copy, DropReason> {
     entry.grant.check(now.mono.seconds(), media.epoch, media.receive_bit).map_err(refusal)?;
-    let session = &shard.sessions[entry.session as usize];
     if session.room != media.room {
         return Err(DropReason::ForeignRoom);
     }
     session.may_send()?;
     let tag_len = crate::commands::profile(session.profile).rtp_tag_len();
-    let slot = &mut shard.slots[entry.slot];
     if slot.munger.is_running() && slot.munger.leaps(media.index) {
         slot.end_segment();
     }
@@ -370,121 +373,183 @@ fn decide<P: Provider, I: Io>(
         io.ledger_store(entry.session, word, slot.ceiling);
         io.ledger_store(entry.session, word + 1, u64::from(offset) << 32 | u64::from(last));
     }
-    Ok(Copy { entry, index: place.index, timestamp: place.timestamp, tag_len })
+    Ok(Copy { index: place.index, timestamp: place.timestamp, tag_len })
 }
 
 /// Room for an extension block: every kept byte, a head for each element, a mid, padding.
-const BLOCK_MAX: usize = EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + (2 + TOKEN_MAX) + 4;
+pub(super) const BLOCK_MAX: usize =
+    EXTENSION_BYTES_MAX + 2 * EXTENSION_ELEMENTS_MAX + (2 + TOKEN_MAX) + 4;
 
-/// Calls `write` with the copy's header, ready to be emitted.
-pub(super) fn with_header<P: Provider, T>(
-    shard: &Shard<P>,
-    media: &Media,
-    copy: &Copy,
-    write: impl FnOnce(&RtpRepr<'_>) -> T,
-) -> T {
-    let slot = &shard.slots[copy.entry.slot];
-    let csrcs = [media.csrc];
-    let mut repr = RtpRepr {
+/// The copy's header, ready to be emitted; `block` is room for its extensions.
+pub(super) fn header<'a>(
+    slot: &'a Slot,
+    media: &'a Media,
+    (sequence, timestamp): (u16, u32),
+    block: &'a mut [u8; BLOCK_MAX],
+) -> RtpRepr<'a> {
+    RtpRepr {
         padding: media.padding,
         marker: media.marker,
         payload_type: slot.payload_type,
-        sequence: copy.index.index().seq(),
-        timestamp: copy.timestamp,
+        sequence,
+        timestamp,
         ssrc: slot.ssrc,
-        csrcs: &csrcs,
-        extension: None,
-    };
-    if !slot.extends {
-        return write(&repr);
+        csrcs: std::slice::from_ref(&media.csrc),
+        extension: if slot.extends { extension(slot, media, block) } else { None },
     }
-    if media.elements.is_empty() {
-        if !slot.mid_block.is_empty() {
-            let profile = rtp_ext::PROFILE_ONE_BYTE;
-            repr.extension = Some(ExtensionBlock { profile, data: &slot.mid_block });
-        }
-        return write(&repr);
-    }
-    let mut block = [0; BLOCK_MAX];
-    repr.extension = media.block(slot, &mut block);
-    write(&repr)
 }
 
-/// Takes a buffer for a copy and writes its header.
-fn prepare<P: Provider, I: Io>(
-    shard: &Shard<P>,
-    io: &mut I,
+/// Makes a packet of an empty buffer, its header written, `behind` bytes behind that unspecified. Tells the header's
+/// length; nothing where there is no room, and then the buffer stays empty.
+#[inline(always)]
+fn begin<'b, B: Buf>(
+    slot: &Slot,
     media: &Media,
-    payload_len: usize,
-    copy: Copy,
-    batch: &mut Batch<I::Buf>,
-) -> Result<(), DropReason> {
-    let mut buf = io.alloc().ok_or(DropReason::NoMbuf)?;
-    let header_len = with_header(shard, media, &copy, |repr| {
-        let out = buf.append(repr.header_len() + payload_len + copy.tag_len)?;
-        repr.emit(out).ok()
-    });
-    let Some(header_len) = header_len else {
-        io.free(buf);
-        return Err(DropReason::Oversize);
-    };
-    let ssrc = shard.slots[copy.entry.slot].ssrc;
-    batch.to.push(copy.entry);
-    batch.headers.push(Header { ssrc, len: header_len as u32, index: copy.index });
-    batch.bufs.push(buf);
-    Ok(())
+    place: (u16, u32),
+    behind: usize,
+    buf: &'b mut B,
+) -> Option<(usize, &'b mut [u8])> {
+    if slot.extends {
+        return begin_extended(slot, media, place, behind, buf);
+    }
+    let out = buf.append(Template::LEN + behind)?;
+    *out.first_chunk_mut()? = media.template.fill(slot.payload_type, place.0, place.1, slot.ssrc);
+    Some((Template::LEN, out))
+}
+
+/// The same with header extensions.
+fn begin_extended<'b, B: Buf>(
+    slot: &Slot,
+    media: &Media,
+    place: (u16, u32),
+    behind: usize,
+    buf: &'b mut B,
+) -> Option<(usize, &'b mut [u8])> {
+    let (mut block, mut head) = ([0; BLOCK_MAX], [0; Template::LEN + 4 + BLOCK_MAX]);
+    let len = header(slot, media, place, &mut block).emit(&mut head).ok()?;
+    let out = buf.append(len + behind)?;
+    out.get_mut(..len)?.copy_from_slice(&head[..len]);
+    Some((len, out))
+}
+
+/// The elements of the publisher's that the subscriber negotiated, and its mid.
+fn extension<'a>(
+    slot: &'a Slot,
+    media: &Media,
+    block: &'a mut [u8; BLOCK_MAX],
+) -> Option<ExtensionBlock<'a>> {
+    if !media.elements.is_empty() {
+        return media.block(slot, block);
+    }
+    let profile = rtp_ext::PROFILE_ONE_BYTE;
+    (!slot.mid_block.is_empty()).then(|| ExtensionBlock { profile, data: &slot.mid_block })
 }
 
 /// The cipher's turn, between two probes. Out of line, so that their arguments cost no register of the loops around.
 #[inline(never)]
-fn seal_jobs<P: Provider>(provider: &P, jobs: &mut [SealJob<'_, P::Key>], payload_len: usize) {
-    usdt::seal(jobs.len() as u64, payload_len as u64);
-    provider.seal_many(jobs);
-    usdt::sealed(jobs.len() as u64, payload_len as u64);
+fn seal_jobs<P: Provider>(
+    provider: &P,
+    plaintext: Plaintext<'_>,
+    jobs: &mut [SealJob<'_, P::Key>],
+) {
+    if jobs.is_empty() {
+        return;
+    }
+    usdt::seal(jobs.len() as u64, plaintext.len() as u64);
+    provider.seal_many(plaintext, jobs);
+    usdt::sealed(jobs.len() as u64, plaintext.len() as u64);
 }
 
-/// Seals a batch of copies in one call to the provider and sends them; returns how many.
+/// Seals a batch of copies in one call to the provider and sends them.
+///
+/// A copy is decided, its header written and its job made in one go, while what is known of it is at hand.
+/// `entries` keeps those that are made, in the order of the buffers that are not empty then.
 fn seal_batch<P: Provider, I: Io>(
     shard: &mut Shard<P>,
+    now: Now,
     io: &mut I,
     media: &Media,
     payload: &[u8],
-    batch: &mut Batch<I::Buf>,
-) -> usize {
-    // Zero: not sealed.
-    let mut lens = ArrayVec::<usize, SEAL_BATCH>::new();
-    {
-        let mut jobs = ArrayVec::<SealJob<'_, P::Key>, SEAL_BATCH>::new();
-        let ready = batch.headers.drain(..).zip(batch.bufs.iter_mut()).zip(&batch.to);
-        for ((header, buf), entry) in ready {
-            let Header { ssrc, len, index } = header;
-            let keys = shard.outbound[entry.session as usize].as_ref();
-            let keys = keys.expect("a session that may send has keys");
-            let plaintext = Plaintext::Shared(payload);
-            let out = buf.bytes_mut();
-            jobs.push(SealJob::new(keys, ssrc, index, len as usize, plaintext, out));
-        }
-        seal_jobs(&shard.provider, &mut jobs, payload.len());
-        lens.extend(jobs.iter().map(|job| job.result.unwrap_or(0)));
+    entries: &mut ArrayVec<Entry, SEAL_BATCH>,
+    sent: &mut Sent,
+) {
+    let traced = shard.trace.is_on().then(|| entries.clone());
+    let mut bufs = ArrayVec::<I::Buf, SEAL_BATCH>::new();
+    for _ in 0..entries.len() {
+        let Some(buf) = io.alloc() else { break };
+        bufs.push(buf);
     }
-    // Once for all of them: the loop below is too hot for a call that is never made.
-    if shard.trace.is_on() {
-        for ((entry, buf), len) in batch.to.iter().zip(&batch.bufs).zip(&lens) {
-            capture(shard, entry, &buf.bytes()[..*len]);
-        }
-    }
-    let (mut sent, mut bytes) = (0, 0);
-    for ((entry, mut buf), len) in batch.to.drain(..).zip(batch.bufs.drain(..)).zip(lens) {
-        if len == 0 {
-            io.free(buf);
+    let mut refused = ArrayVec::<(Entry, DropReason), SEAL_BATCH>::new();
+    let mut jobs = ArrayVec::<SealJob<'_, P::Key>, SEAL_BATCH>::new();
+    let mut unused = bufs.iter_mut();
+    for at in 0..entries.len() {
+        let entry = entries[at];
+        let session = &shard.sessions[entry.session as usize];
+        let slot = &mut shard.slots[entry.slot];
+        let copy = match decide(session, slot, now, io, media, entry) {
+            Ok(copy) => copy,
+            Err(reason) => {
+                refused.push((entry, reason));
+                continue;
+            }
+        };
+        let Some(buf) = unused.next() else {
+            refused.push((entry, DropReason::NoMbuf));
             continue;
-        }
-        buf.truncate(len);
-        bytes += send(shard, io, media, entry, payload.len(), buf);
-        sent += 1;
+        };
+        let behind = payload.len() + copy.tag_len;
+        let Some((header_len, out)) = begin(slot, media, copy.place(), behind, buf) else {
+            refused.push((entry, DropReason::Oversize));
+            continue;
+        };
+        let keys = shard.outbound[entry.session as usize].as_ref();
+        let keys = keys.expect("a session that may send has keys");
+        entries[jobs.len()] = entry;
+        jobs.push(SealJob::new(keys, slot.ssrc, copy.index, header_len, out));
     }
-    count(shard, media, sent, bytes);
-    sent
+    entries.truncate(jobs.len());
+    seal_jobs(&shard.provider, Plaintext::Shared(payload), &mut jobs);
+    let are_sealed = jobs.iter().all(|job| job.result.is_ok());
+    drop(jobs);
+    if !are_sealed {
+        // The cipher was found wrong: the provider keeps the books of that.
+        entries.clear();
+    }
+    if let Some(all) = traced {
+        tell(shard, &all, &refused, entries, &bufs);
+    }
+    for (entry, reason) in refused.drain(..) {
+        refuse(shard, entry, reason, sent);
+    }
+    sent.packets += entries.len();
+    let (mut made, mut bytes) = (entries.drain(..), 0);
+    for buf in bufs.drain(..) {
+        let entry = if buf.bytes().is_empty() { None } else { made.next() };
+        match entry {
+            Some(entry) => bytes += send(shard, io, media, entry, payload.len(), buf),
+            None => io.free(buf),
+        }
+    }
+    sent.bytes += bytes;
+}
+
+/// Traces the copies of a batch and captures those that are made.
+#[cold]
+fn tell<P: Provider, B: Buf>(
+    shard: &mut Shard<P>,
+    all: &[Entry],
+    refused: &[(Entry, DropReason)],
+    made: &[Entry],
+    bufs: &[B],
+) {
+    for entry in all {
+        let same = |other: &&(Entry, DropReason)| other.0.slot == entry.slot;
+        shard.trace_copy(entry.session, refused.iter().find(same).map(|(_, reason)| *reason));
+    }
+    let packets = bufs.iter().filter(|buf| !buf.bytes().is_empty());
+    for (entry, buf) in made.iter().zip(packets) {
+        capture(shard, entry.session, buf.bytes());
+    }
 }
 
 /// Seals the last copy in the received buffer: nothing is allocated and the payload does not move.
@@ -492,60 +557,47 @@ fn seal_in_place<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,
     media: &Media,
+    entry: Entry,
     copy: Copy,
     mut buf: I::Buf,
     payload_at: usize,
 ) -> usize {
-    let entry = copy.entry;
     buf.advance(payload_at);
     let payload_len = buf.bytes().len();
-    let header_len = with_header(shard, media, &copy, |repr| {
-        buf.append(copy.tag_len)?;
-        let len = repr.header_len();
-        buf.prepend(len)?;
-        repr.emit(buf.bytes_mut()).ok()
-    });
+    let slot = &shard.slots[entry.slot];
+    let mut block = [0; BLOCK_MAX];
+    let repr = header(slot, media, copy.place(), &mut block);
+    let room = buf.append(copy.tag_len).is_some() && buf.prepend(repr.header_len()).is_some();
+    let header_len = room.then(|| repr.emit(buf.bytes_mut()).ok()).flatten();
     let Some(header_len) = header_len else {
         drop_copy(&mut shard.counters, DropReason::Oversize, entry.session);
         io.free(buf);
         return 0;
     };
-    let len = {
-        let Some(keys) = &shard.outbound[entry.session as usize] else { return 0 };
-        let ssrc = shard.slots[entry.slot].ssrc;
-        let plaintext = Plaintext::InPlace(payload_len);
-        let out = buf.bytes_mut();
-        let mut jobs = [SealJob::new(keys, ssrc, copy.index, header_len, plaintext, out)];
-        seal_jobs(&shard.provider, &mut jobs, payload_len);
-        jobs[0].result
-    };
-    match len {
-        Ok(len) => {
-            buf.truncate(len);
-            if shard.trace.is_on() {
-                capture(shard, &entry, buf.bytes());
-            }
-            let bytes = send(shard, io, media, entry, payload_len, buf);
-            count(shard, media, 1, bytes);
-            1
-        }
-        Err(_) => {
-            io.free(buf);
-            0
-        }
+    let Some(keys) = &shard.outbound[entry.session as usize] else { return 0 };
+    let mut jobs = [SealJob::new(keys, slot.ssrc, copy.index, header_len, buf.bytes_mut())];
+    seal_jobs(&shard.provider, Plaintext::InPlace(payload_len), &mut jobs);
+    if jobs[0].result.is_err() {
+        io.free(buf);
+        return 0;
     }
+    if shard.trace.is_on() {
+        capture(shard, entry.session, buf.bytes());
+    }
+    let bytes = send(shard, io, media, entry, payload_len, buf);
+    count(shard, media, 1, bytes);
+    1
 }
 
-/// Tells the header of a sealed copy; of none where it is empty.
+/// Tells the header of a sealed copy.
 #[cold]
-fn capture<P: Provider>(shard: &mut Shard<P>, entry: &Entry, copy: &[u8]) {
-    if !copy.is_empty() {
-        let path = shard.sessions[entry.session as usize].path;
-        shard.capture_sent(entry.session, path, copy);
-    }
+fn capture<P: Provider>(shard: &mut Shard<P>, session: u32, copy: &[u8]) {
+    let path = shard.sessions[session as usize].path;
+    shard.capture_sent(session, path, copy);
 }
 
 /// Hands a sealed copy to the port and counts it for its session and slot. Returns its bytes.
+#[inline(always)]
 fn send<P: Provider, I: Io>(
     shard: &mut Shard<P>,
     io: &mut I,

@@ -159,9 +159,8 @@ impl Peer {
         packet.resize(12 + payload.len() + 16, 0);
         let index = EgressIndex::new(PacketIndex::from_parts(0, self.sent));
         let payload = Plaintext::Shared(payload);
-        let mut job =
-            [SealJob::new(&self.outbound, PUBLISHER_SSRC, index, 12, payload, &mut packet)];
-        RingProvider::new().seal_many(&mut job);
+        let mut job = [SealJob::new(&self.outbound, PUBLISHER_SSRC, index, 12, &mut packet)];
+        RingProvider::new().seal_many(payload, &mut job);
         assert!(job[0].result.is_ok());
         packet
     }

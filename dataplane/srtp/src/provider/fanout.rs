@@ -10,7 +10,7 @@ mod fast_cm;
 use std::cell::Cell;
 
 use aead::cm::{Cm, Message};
-use aead::{AES_128, AES_256, Context, Kernel, Open, Path, Seal};
+use aead::{AES_128, AES_256, Context, Kernel, Open, Packet, Path, Seal};
 use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use super::{
     OpenError, OpenJob, Plaintext, Provider, RTCP_E, RTCP_HEADER, RTCP_WORD, RTP_HEADER_MIN,
     SealError, SealJob, peek_rtcp, prepare_rtcp,
 };
-use crate::index::{EgressRtcpIndex, PacketIndex, RtcpIndex};
+use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
 
@@ -97,46 +97,53 @@ impl FanoutProvider {
         if self.is_refused.get() { "ring" } else { self.kernel.path().name() }
     }
 
-    /// Seals jobs that have profile and plaintext in common.
-    fn seal_gcm<const R: usize>(&self, jobs: &mut [SealJob<'_, FanoutKey>])
+    /// Seals jobs of one profile.
+    fn seal_gcm<const R: usize>(
+        &self,
+        plaintext: Plaintext<'_>,
+        jobs: &mut [SealJob<'_, FanoutKey>],
+    ) where
+        FanoutKey: Parts<R>,
+    {
+        let len = plaintext.len();
+        let mut are_taken = len <= aead::PAYLOAD_MAX && !self.is_refused.get();
+        for job in jobs.iter_mut() {
+            // All keys are asked for before the first of them is needed.
+            job.key.parts().1.prefetch();
+            are_taken &= job.check(len, TAG).is_ok() && job.header_len <= aead::HEADER_MAX;
+        }
+        if !are_taken {
+            return jobs.iter_mut().for_each(|job| self.seal_alone::<R>(plaintext, job));
+        }
+        match plaintext {
+            Plaintext::Shared(plaintext) => self.kernel.seal(plaintext, jobs),
+            Plaintext::InPlace(len) => {
+                jobs.iter_mut().for_each(|job| self.kernel.seal_in_place(len, job));
+            }
+        }
+        self.look_at::<R>(plaintext, jobs);
+    }
+
+    /// Seals a job that was checked, by `ring` if the kernel does not take it.
+    #[cold]
+    fn seal_alone<const R: usize>(&self, plaintext: Plaintext<'_>, job: &mut SealJob<'_, FanoutKey>)
     where
         FanoutKey: Parts<R>,
     {
-        for jobs in jobs.chunks_mut(BATCH) {
-            let plaintext = jobs[0].plaintext;
-            let is_refused = self.is_refused.get();
-            let mut packets = ArrayVec::<Seal<'_, R>, BATCH>::new();
-            let mut sample = None;
-            for (at, job) in jobs.iter_mut().enumerate() {
-                let Some((salt, context)) = job.key.parts() else { continue };
-                let (header_len, len) = (job.header_len, job.plaintext.len());
-                let is_taken = header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
-                if is_refused || !is_taken {
-                    job.result = seal_by_ring(job, salt, context);
-                    continue;
-                }
-                match job.check(TAG) {
-                    Err(error) => job.result = Err(error),
-                    Ok((index, _)) => {
-                        let total = header_len + len + TAG;
-                        job.result = Ok(total);
-                        sample = Some((at, index));
-                        let iv = rtp_iv(*salt, job.ssrc, index);
-                        packets.extend(Seal::new(context, iv, header_len, &mut job.out[..total]));
-                    }
-                }
-            }
-            match plaintext {
-                Plaintext::Shared(plaintext) => self.kernel.seal(plaintext, &mut packets),
-                Plaintext::InPlace(_) => {
-                    packets.iter_mut().for_each(|packet| self.kernel.seal_in_place(packet));
-                }
-            }
-            drop(packets);
-            if let Some(sample) = sample {
-                self.look_at::<R>(jobs, sample);
-            }
+        let len = plaintext.len();
+        let is_taken = job.header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
+        if job.result.is_err() {
+            return;
         }
+        if let Plaintext::Shared(bytes) = plaintext {
+            job.out[job.header_len..][..len].copy_from_slice(bytes);
+        }
+        if is_taken && !self.is_refused.get() {
+            return self.kernel.seal_in_place(len, job);
+        }
+        let (salt, context) = job.key.parts();
+        let key = GcmKey::from_parts(ring::<R>(context), *salt);
+        key.seal_rtp(job.ssrc, job.index.index(), job.header_len, len, job.out);
     }
 
     /// Opens jobs that have the profile in common.
@@ -147,7 +154,7 @@ impl FanoutProvider {
         for jobs in jobs.chunks_mut(BATCH) {
             let mut packets = ArrayVec::<Open<'_, R>, BATCH>::new();
             for job in jobs.iter_mut() {
-                let Some((salt, context)) = job.key.parts() else { continue };
+                let (salt, context) = job.key.parts();
                 let is_taken = aead::payload_len(job.buf.len(), job.header_len).is_some();
                 if job.header_len < RTP_HEADER_MIN {
                     job.result = Err(OpenError::TooShort);
@@ -172,14 +179,11 @@ impl FanoutProvider {
         }
     }
 
-    /// Lets `ring` open the sample of `jobs` when its time has come. If that fails, none of them counts as
+    /// Lets `ring` open the last of `jobs` when its time has come. If that fails, none of them counts as
     /// sealed, and the kernel is not asked again.
     #[inline]
-    fn look_at<const R: usize>(
-        &self,
-        jobs: &mut [SealJob<'_, FanoutKey>],
-        sample: (usize, PacketIndex),
-    ) where
+    fn look_at<const R: usize>(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, FanoutKey>])
+    where
         FanoutKey: Parts<R>,
     {
         match self.until_check.get().checked_sub(jobs.len() as u32) {
@@ -187,7 +191,7 @@ impl FanoutProvider {
             None => {
                 self.until_check.set(CHECK_EVERY);
                 self.checks.set(self.checks.get() + 1);
-                if !is_right::<R>(&jobs[sample.0], sample.1) {
+                if !jobs.last().is_some_and(|job| is_right::<R>(plaintext, job)) {
                     self.is_refused.set(true);
                     jobs.iter_mut().for_each(|job| job.result = Err(SealError::Refused));
                 }
@@ -236,17 +240,13 @@ impl Provider for FanoutProvider {
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
-        let alike = |a: &SealJob<'_, _>, b: &SealJob<'_, _>| {
-            let (a_key, b_key): (&FanoutKey, &FanoutKey) = (a.key, b.key);
-            a_key.profile() == b_key.profile() && a.plaintext.is_that_of(&b.plaintext)
-        };
-        for run in jobs.chunk_by_mut(alike) {
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, FanoutKey>]) {
+        for run in jobs.chunk_by_mut(|a, b| a.key.profile() == b.key.profile()) {
             match run[0].key.0 {
-                Cipher::Gcm128 { .. } => self.seal_gcm::<AES_128>(run),
-                Cipher::Gcm256 { .. } => self.seal_gcm::<AES_256>(run),
-                Cipher::FastCm { .. } => self.seal_fast_cm(run),
-                Cipher::Cm(_) => run.iter_mut().for_each(seal_cm),
+                Cipher::Gcm128 { .. } => self.seal_gcm::<AES_128>(plaintext, run),
+                Cipher::Gcm256 { .. } => self.seal_gcm::<AES_256>(plaintext, run),
+                Cipher::FastCm { .. } => self.seal_fast_cm(plaintext, run),
+                Cipher::Cm(_) => run.iter_mut().for_each(|job| seal_cm(plaintext, job)),
             }
         }
     }
@@ -331,27 +331,47 @@ enum Cipher {
 
 /// What a key for AES-GCM with `R` rounds is made of.
 trait Parts<const R: usize> {
-    /// Salt and context, if it is such a key.
-    fn parts(&self) -> Option<(&[u8; IV], &Context<R>)>;
+    /// Salt and context.
+    ///
+    /// # Panics
+    /// If it is another key.
+    fn parts(&self) -> (&[u8; IV], &Context<R>);
 }
 
 impl Parts<AES_128> for FanoutKey {
     #[inline(always)]
-    fn parts(&self) -> Option<(&[u8; IV], &Context<AES_128>)> {
-        match &self.0 {
-            Cipher::Gcm128 { salt, context } => Some((salt, context)),
-            _ => None,
-        }
+    fn parts(&self) -> (&[u8; IV], &Context<AES_128>) {
+        let Cipher::Gcm128 { salt, context } = &self.0 else { unreachable!("a run of AES-128") };
+        (salt, context)
     }
 }
 
 impl Parts<AES_256> for FanoutKey {
     #[inline(always)]
-    fn parts(&self) -> Option<(&[u8; IV], &Context<AES_256>)> {
-        match &self.0 {
-            Cipher::Gcm256 { salt, context } => Some((salt, context)),
-            _ => None,
-        }
+    fn parts(&self) -> (&[u8; IV], &Context<AES_256>) {
+        let Cipher::Gcm256 { salt, context } = &self.0 else { unreachable!("a run of AES-256") };
+        (salt, context)
+    }
+}
+
+impl<'a, const R: usize> Packet<'a, R> for SealJob<'a, FanoutKey>
+where
+    FanoutKey: Parts<R>,
+{
+    #[inline(always)]
+    fn context(&self) -> &'a Context<R> {
+        self.key.parts().1
+    }
+
+    #[inline(always)]
+    fn iv(&self) -> [u8; IV] {
+        let (salt, _) = Parts::<R>::parts(self.key);
+        rtp_iv(*salt, self.ssrc, self.index.index())
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self) -> (&mut [u8], usize) {
+        (self.out, self.header_len)
     }
 }
 
@@ -376,16 +396,6 @@ fn rtcp_key<const R: usize>(salt: &[u8; IV], context: &Context<R>) -> GcmKey<Rin
     GcmKey::from_parts(ring(context), *salt)
 }
 
-fn seal_by_ring<const R: usize>(
-    job: &mut SealJob<'_, FanoutKey>,
-    salt: &[u8; IV],
-    context: &Context<R>,
-) -> Result<usize, SealError> {
-    let (index, len) = job.prepare(TAG)?;
-    let key = GcmKey::from_parts(ring(context), *salt);
-    Ok(key.seal_rtp(job.ssrc, index, job.header_len, len, job.out))
-}
-
 fn open_by_ring<const R: usize>(
     job: &mut OpenJob<'_, FanoutKey>,
     salt: &[u8; IV],
@@ -403,27 +413,26 @@ fn open_cm(job: &mut OpenJob<'_, FanoutKey>) {
     };
 }
 
-fn seal_cm(job: &mut SealJob<'_, FanoutKey>) {
+fn seal_cm(plaintext: Plaintext<'_>, job: &mut SealJob<'_, FanoutKey>) {
     let Cipher::Cm(key) = &job.key.0 else { return };
-    let prepared = job.prepare(Profile::AesCm128HmacSha1_80.rtp_tag_len());
-    job.result =
-        prepared.map(|(index, len)| key.seal_rtp(job.ssrc, index, job.header_len, len, job.out));
+    let prepared = job.prepare(plaintext, Profile::AesCm128HmacSha1_80.rtp_tag_len());
+    job.result = prepared
+        .map(|index| key.seal_rtp(job.ssrc, index, job.header_len, plaintext.len(), job.out));
 }
 
 /// Whether `ring` opens what the kernel sealed.
 #[cold]
-fn is_right<const R: usize>(job: &SealJob<'_, FanoutKey>, index: PacketIndex) -> bool
+fn is_right<const R: usize>(plaintext: Plaintext<'_>, job: &SealJob<'_, FanoutKey>) -> bool
 where
     FanoutKey: Parts<R>,
 {
-    let (Some(packet), Some((salt, context))) = (job.packet(), job.key.parts()) else {
-        return false;
-    };
+    let (salt, context) = job.key.parts();
+    let Some(packet) = job.packet() else { return false };
     let mut copy = [0; aead::HEADER_MAX + aead::PAYLOAD_MAX + TAG];
     let copy = &mut copy[..packet.len()];
     copy.copy_from_slice(packet);
-    let key = GcmKey::from_parts(ring(context), *salt);
-    match (key.open_rtp(job.ssrc, index, job.header_len, copy), job.plaintext) {
+    let key = GcmKey::from_parts(ring::<R>(context), *salt);
+    match (key.open_rtp(job.ssrc, job.index.index(), job.header_len, copy), plaintext) {
         (Ok(len), Plaintext::Shared(payload)) => copy[job.header_len..][..len] == *payload,
         (Ok(_), Plaintext::InPlace(_)) => true,
         (Err(_), _) => false,
@@ -483,7 +492,7 @@ fn agrees_on<const R: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::EgressIndex;
+    use crate::index::{EgressIndex, PacketIndex};
     use crate::key::SessionKeys;
     use crate::transform::Outbound;
 
@@ -508,8 +517,8 @@ mod tests {
             let index = PacketIndex::new(5).unwrap();
             out[2..4].copy_from_slice(&index.seq().to_be_bytes());
             let shared = Plaintext::Shared(b"sound");
-            let mut job = [SealJob::new(keys, 0, EgressIndex::new(index), 12, shared, out)];
-            provider.seal_many(&mut job);
+            let mut job = [SealJob::new(keys, 0, EgressIndex::new(index), 12, out)];
+            provider.seal_many(shared, &mut job);
             job[0].result
         };
         let (mut first, mut second) = ([0; 40], [0; 40]);

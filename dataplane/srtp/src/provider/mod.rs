@@ -109,12 +109,12 @@ impl<'a, K> OpenJob<'a, K> {
     }
 }
 
-/// Where the payload of a seal job comes from.
+/// Where the payload of packets to seal comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Plaintext<'a> {
     /// Somewhere else, unchanged: one publisher's payload for many subscribers.
     Shared(&'a [u8]),
-    /// So many bytes that already stand in `out` behind the header.
+    /// So many bytes that already stand in each packet behind its header.
     InPlace(usize),
 }
 
@@ -128,16 +128,6 @@ impl Plaintext<'_> {
         }
     }
 
-    /// Whether the other one is the very same shared payload; what stands in place is nobody else's.
-    #[inline]
-    fn is_that_of(&self, other: &Plaintext<'_>) -> bool {
-        match (self, other) {
-            (Plaintext::Shared(a), Plaintext::Shared(b)) => core::ptr::eq(*a, *b),
-            (Plaintext::InPlace(_), Plaintext::InPlace(_)) => true,
-            _ => false,
-        }
-    }
-
     /// Whether there is no payload.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -147,12 +137,11 @@ impl Plaintext<'_> {
 /// One packet to seal.
 pub struct SealJob<'a, K> {
     pub(crate) key: &'a K,
+    pub(crate) index: EgressIndex,
     pub(crate) ssrc: u32,
-    pub(crate) index: Option<EgressIndex>,
     pub(crate) header_len: usize,
-    pub(crate) plaintext: Plaintext<'a>,
     pub(crate) out: &'a mut [u8],
-    /// Length of the whole sealed packet in `out`.
+    /// Length of the whole sealed packet in `out`; pending as long as the index is not spent.
     pub result: Result<usize, SealError>,
 }
 
@@ -165,18 +154,10 @@ impl<'a, K> SealJob<'a, K> {
         ssrc: u32,
         index: EgressIndex,
         header_len: usize,
-        plaintext: Plaintext<'a>,
         out: &'a mut [u8],
     ) -> SealJob<'a, K> {
-        SealJob {
-            key: &outbound.rtp,
-            ssrc,
-            index: Some(index),
-            header_len,
-            plaintext,
-            out,
-            result: Err(SealError::Pending),
-        }
+        let (key, result) = (&outbound.rtp, Err(SealError::Pending));
+        SealJob { key, index, ssrc, header_len, out, result }
     }
 
     /// The sealed packet; `None` unless the job succeeded.
@@ -184,35 +165,46 @@ impl<'a, K> SealJob<'a, K> {
         self.out.get(..self.result.ok()?)
     }
 
-    /// Takes the index, checks what every provider must check and puts the payload in its place.
-    /// Returns the index and the payload's length.
+    /// Spends the index, checks what every provider must check and puts the payload in its place.
+    /// Returns the index.
     #[inline]
-    pub(crate) fn prepare(&mut self, tag_len: usize) -> Result<(PacketIndex, usize), SealError> {
-        let (index, len) = self.check(tag_len)?;
-        if let Plaintext::Shared(bytes) = self.plaintext {
-            self.out[self.header_len..][..len].copy_from_slice(bytes);
+    pub(crate) fn prepare(
+        &mut self,
+        plaintext: Plaintext<'_>,
+        tag_len: usize,
+    ) -> Result<PacketIndex, SealError> {
+        self.check(plaintext.len(), tag_len)?;
+        if let Plaintext::Shared(bytes) = plaintext {
+            self.out[self.header_len..][..bytes.len()].copy_from_slice(bytes);
         }
-        Ok((index, len))
+        Ok(self.index.index())
     }
 
-    /// Takes the index and checks what every provider must check. Returns the index and the payload's length.
+    /// Spends the index and checks what every provider must check; the result is then an error, or the length
+    /// that the packet is going to have.
     #[inline]
-    pub(crate) fn check(&mut self, tag_len: usize) -> Result<(PacketIndex, usize), SealError> {
-        let index = self.index.take().ok_or(SealError::Spent)?.index();
-        let start = self.header_len;
-        let len = self.plaintext.len();
-        let total = start.checked_add(len).and_then(|sum| sum.checked_add(tag_len));
-        if total.is_none_or(|total| total > self.out.len()) {
-            return Err(SealError::NoRoom);
+    pub(crate) fn check(&mut self, len: usize, tag_len: usize) -> Result<usize, SealError> {
+        self.result = self.checked(len, tag_len);
+        self.result
+    }
+
+    #[inline]
+    fn checked(&self, len: usize, tag_len: usize) -> Result<usize, SealError> {
+        if self.result != Err(SealError::Pending) {
+            return Err(SealError::Spent);
         }
+        let start = self.header_len;
+        let total = start.checked_add(len).and_then(|sum| sum.checked_add(tag_len));
+        let total = total.filter(|total| *total <= self.out.len()).ok_or(SealError::NoRoom)?;
         if start < RTP_HEADER_MIN {
             return Err(SealError::TooShort);
         }
+        let index = self.index.index();
         if self.out[2..4] != index.seq().to_be_bytes() || self.out[8..12] != self.ssrc.to_be_bytes()
         {
             return Err(SealError::HeaderMismatch);
         }
-        Ok((index, len))
+        Ok(total)
     }
 }
 
@@ -234,8 +226,8 @@ pub trait Provider: Sized {
     /// Opens each packet in place and sets each job's `result`. Does not touch replay state.
     fn open_many(&self, jobs: &mut [OpenJob<'_, Self::Key>]);
 
-    /// Seals each packet and sets each job's `result`.
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]);
+    /// Seals the same payload into each packet and sets each job's `result`.
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, Self::Key>]);
 
     /// The work of [`Provider::seal_rtcp`], with the direction's context.
     ///

@@ -1,7 +1,8 @@
 //! No cipher at all: what a benchmark subtracts. Never in a node's build.
 
 use super::{
-    OpenError, OpenJob, Provider, RTCP_E, RTCP_WORD, SealError, SealJob, peek_rtcp, prepare_rtcp,
+    OpenError, OpenJob, Plaintext, Provider, RTCP_E, RTCP_WORD, SealError, SealJob, peek_rtcp,
+    prepare_rtcp,
 };
 use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
@@ -26,10 +27,10 @@ impl Provider for NullProvider {
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, Self::Key>]) {
         for job in jobs {
-            let tag_len = job.key.rtp_tag_len();
-            job.result = job.prepare(tag_len).map(|(_, len)| job.header_len + len + tag_len);
+            // The result is set by it.
+            let _ = job.prepare(plaintext, job.key.rtp_tag_len());
         }
     }
 

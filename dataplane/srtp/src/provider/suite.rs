@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use super::cm::CmKey;
 use super::gcm::{Gcm, GcmKey, RingGcm, RustGcm};
 use super::{
-    OpenError, OpenJob, Provider, RTP_HEADER_MIN, SealError, SealJob, peek_rtcp, prepare_rtcp,
+    OpenError, OpenJob, Plaintext, Provider, RTP_HEADER_MIN, SealError, SealJob, peek_rtcp,
+    prepare_rtcp,
 };
 use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
@@ -76,9 +77,9 @@ impl<G: Gcm> Provider for Suite<G> {
         }
     }
 
-    fn seal_many(&self, jobs: &mut [SealJob<'_, Self::Key>]) {
+    fn seal_many(&self, plaintext: Plaintext<'_>, jobs: &mut [SealJob<'_, Self::Key>]) {
         for job in jobs {
-            job.result = seal_one(job);
+            job.result = seal_one(plaintext, job);
         }
     }
 
@@ -124,8 +125,12 @@ fn open_one<G: Gcm>(job: &mut OpenJob<'_, SuiteKey<G>>) -> Result<usize, OpenErr
 }
 
 #[inline]
-fn seal_one<G: Gcm>(job: &mut SealJob<'_, SuiteKey<G>>) -> Result<usize, SealError> {
-    let (index, len) = job.prepare(job.key.rtp_tag_len())?;
+fn seal_one<G: Gcm>(
+    plaintext: Plaintext<'_>,
+    job: &mut SealJob<'_, SuiteKey<G>>,
+) -> Result<usize, SealError> {
+    let index = job.prepare(plaintext, job.key.rtp_tag_len())?;
+    let len = plaintext.len();
     Ok(match &job.key.0 {
         Cipher::Gcm(key) => key.seal_rtp(job.ssrc, index, job.header_len, len, job.out),
         Cipher::Cm(key) => key.seal_rtp(job.ssrc, index, job.header_len, len, job.out),

@@ -73,8 +73,8 @@ pub fn seal_with<P: Provider>(
     let ssrc = u32::from_be_bytes(packet[8..12].try_into().unwrap());
     let plaintext = Plaintext::Shared(&packet[header_len..]);
     let egress = EgressIndex::new(index);
-    let mut jobs = [SealJob::new(outbound, ssrc, egress, header_len, plaintext, &mut out)];
-    provider.seal_many(&mut jobs);
+    let mut jobs = [SealJob::new(outbound, ssrc, egress, header_len, &mut out)];
+    provider.seal_many(plaintext, &mut jobs);
     let len = jobs[0].result?;
     assert_eq!(len, out.len());
     Ok(out)
@@ -147,8 +147,8 @@ pub fn shared_and_in_place_payloads_give_the_same_bytes<P: Provider + Default>(p
         out.resize(shared.len() + 5, 0x77);
         let egress = EgressIndex::new(index(0, 9));
         let plaintext = Plaintext::InPlace(len);
-        let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, header_len, plaintext, &mut out)];
-        leg.provider.seal_many(&mut jobs);
+        let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, header_len, &mut out)];
+        leg.provider.seal_many(plaintext, &mut jobs);
         assert_eq!(jobs[0].packet(), Some(&shared[..]));
         assert_eq!(out[shared.len()..], [0x77; 5]);
     }
@@ -226,18 +226,10 @@ pub fn a_burst_of_many_keys_gives_each_job_its_own_result<P: Provider + Default>
         .iter()
         .zip(&mut outs)
         .map(|(leg, out)| {
-            let shared = Plaintext::Shared(&packet[header_len..]);
-            SealJob::new(
-                &leg.outbound,
-                SSRC,
-                EgressIndex::new(index(0, 7)),
-                header_len,
-                shared,
-                out,
-            )
+            SealJob::new(&leg.outbound, SSRC, EgressIndex::new(index(0, 7)), header_len, out)
         })
         .collect();
-    legs[0].provider.seal_many(&mut jobs);
+    legs[0].provider.seal_many(Plaintext::Shared(&packet[header_len..]), &mut jobs);
     assert!(jobs.iter().all(|job| job.result == Ok(job.packet().unwrap().len())));
     drop(jobs);
 
@@ -266,9 +258,9 @@ pub fn mistakes_of_the_caller_are_refused<P: Provider + Default>(profile: Profil
     let payload = &packet[header_len..];
     let seal = |ssrc, at: PacketIndex, header_len, plaintext, out: &mut [u8]| {
         let egress = EgressIndex::new(at);
-        let mut jobs = [SealJob::new(&leg.outbound, ssrc, egress, header_len, plaintext, out)];
+        let mut jobs = [SealJob::new(&leg.outbound, ssrc, egress, header_len, out)];
         assert_eq!(jobs[0].result, Err(SealError::Pending));
-        leg.provider.seal_many(&mut jobs);
+        leg.provider.seal_many(plaintext, &mut jobs);
         jobs[0].result
     };
     let room = packet.len() + profile.rtp_tag_len();
@@ -301,11 +293,46 @@ pub fn a_job_seals_once<P: Provider + Default>(profile: Profile) {
     packet.resize(packet.len() + profile.rtp_tag_len(), 0);
     let egress = EgressIndex::new(index(0, 20));
     let plaintext = Plaintext::InPlace(50);
-    let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, header_len, plaintext, &mut packet)];
-    leg.provider.seal_many(&mut jobs);
+    let mut jobs = [SealJob::new(&leg.outbound, SSRC, egress, header_len, &mut packet)];
+    leg.provider.seal_many(plaintext, &mut jobs);
     assert!(jobs[0].result.is_ok());
-    leg.provider.seal_many(&mut jobs);
+    leg.provider.seal_many(plaintext, &mut jobs);
     assert_eq!(jobs[0].result, Err(SealError::Spent));
+}
+
+/// A mistake in one, and a header longer than the fan-out kernel takes in another.
+pub fn one_job_that_is_different_keeps_no_other_from_being_sealed<P: Provider + Default>(
+    profile: Profile,
+) {
+    let legs: Vec<Leg<P>> = (0..4).map(|fill| Leg::new(profile, fill)).collect();
+    let payload = [0x5a; 70];
+    let header_lens = [12, 12, 120, 16];
+    let mut outs: Vec<Vec<u8>> = header_lens
+        .iter()
+        .map(|header_len| {
+            let (mut out, _) = rtp(SSRC, 7, 0, header_len - 12);
+            out.resize(header_len + payload.len() + profile.rtp_tag_len(), 0);
+            out
+        })
+        .collect();
+    outs[1][3] ^= 1;
+    let places = legs.iter().zip(&mut outs).zip(header_lens);
+    let mut jobs: Vec<SealJob<'_, P::Key>> = places
+        .map(|((leg, out), header_len)| {
+            SealJob::new(&leg.outbound, SSRC, EgressIndex::new(index(0, 7)), header_len, out)
+        })
+        .collect();
+    legs[0].provider.seal_many(Plaintext::Shared(&payload), &mut jobs);
+    let results: Vec<_> = jobs.iter().map(|job| job.result.err()).collect();
+    assert_eq!(results, [None, Some(SealError::HeaderMismatch), None, None]);
+    drop(jobs);
+    for ((leg, out), header_len) in legs.iter().zip(&outs).zip(header_lens) {
+        let opened = leg.open(out, header_len, index(0, 7));
+        match out[3] {
+            7 => assert_eq!(opened.unwrap()[header_len..], payload),
+            _ => assert_eq!(opened, Err(OpenError::BadTag)),
+        }
+    }
 }
 
 pub fn rtcp_opens_with_its_index_at_every_length<P: Provider + Default>(profile: Profile) {

@@ -4,21 +4,23 @@ use aead::cm::{CRYPT_MAX, Cm, Message};
 use arrayvec::ArrayVec;
 
 use super::{Cipher, FanoutKey, FanoutProvider};
-use crate::provider::{OpenError, OpenJob, RTP_HEADER_MIN, SealError, SealJob, cm};
+use crate::provider::{OpenError, OpenJob, Plaintext, RTP_HEADER_MIN, SealError, SealJob, cm};
 
 impl FanoutProvider {
     /// Seals jobs under AES-CM: all are encrypted, then two at a time are authenticated.
-    pub(super) fn seal_fast_cm(&self, jobs: &mut [SealJob<'_, FanoutKey>]) {
+    pub(super) fn seal_fast_cm(
+        &self,
+        plaintext: Plaintext<'_>,
+        jobs: &mut [SealJob<'_, FanoutKey>],
+    ) {
         let Some(cm) = self.cm else { return };
         for pair in jobs.chunks_mut(2) {
             let mut rocs = [None; 2];
             for (job, roc) in pair.iter_mut().zip(&mut rocs) {
                 let Cipher::FastCm { salt, context } = &job.key.0 else { continue };
-                let checked = job.prepare(cm::TAG).and_then(|(index, len)| {
-                    let fits = len <= CRYPT_MAX;
-                    fits.then_some((index, len)).ok_or(SealError::NoRoom)
-                });
-                job.result = checked.map(|(index, len)| {
+                let len = plaintext.len();
+                let fits = |index| (len <= CRYPT_MAX).then_some(index).ok_or(SealError::NoRoom);
+                job.result = job.prepare(plaintext, cm::TAG).and_then(fits).map(|index| {
                     let end = job.header_len + len;
                     let iv = cm::iv(**salt, job.ssrc, index.value());
                     cm.crypt(context, &iv, &mut job.out[job.header_len..end]);
