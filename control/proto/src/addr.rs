@@ -1,7 +1,7 @@
 //! Addresses as plain bytes: equal bytes mean the same endpoint, whatever the family.
 
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bincode::{Decode, Encode};
 
@@ -33,12 +33,13 @@ impl Endpoint {
 
     /// The IPv4 octets when this is an IPv4 endpoint.
     pub fn as_v4(&self) -> Option<[u8; 4]> {
-        Ipv6Addr::from(self.ip).to_ipv4_mapped().map(|v4| v4.octets())
+        let bits = u128::from_be_bytes(self.ip);
+        (bits >> 32 == 0xffff).then(|| (bits as u32).to_be_bytes())
     }
 
     /// The address in its shortest family.
     pub fn ip(&self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
+        self.as_v4().map_or(IpAddr::V6(self.ip.into()), |v4| IpAddr::V4(v4.into()))
     }
 
     /// No address yet.

@@ -13,7 +13,7 @@ use crate::Protocol;
 pub struct Sum(u64);
 
 /// Sums side by side.
-const LANES: usize = 8;
+const LANES: usize = 4;
 
 impl Sum {
     /// The empty sum.
@@ -45,39 +45,48 @@ impl Sum {
 
     /// The sum with `data` added; an odd last byte counts as if a zero byte followed.
     ///
-    /// One's complement sums do not depend on byte order (RFC 1071 section 2 B), so 32-bit words
-    /// are added as the machine reads them into 64 bits, which no packet overflows, and folded once
-    /// at the end.
+    /// One's complement sums do not depend on byte order, and may be taken over longer words (RFC 1071 section 2): 64
+    /// bits are added as the machine reads them, with their carries above, and folded at the end.
     #[inline]
     pub fn with(self, data: &[u8]) -> Sum {
         // Several sums side by side, for packets are long and one sum would be a chain.
-        let (blocks, rest) = data.as_chunks::<{ 4 * LANES }>();
-        let mut lanes = [0; LANES];
+        let (blocks, rest) = data.as_chunks::<{ 8 * LANES }>();
+        let mut lanes = [0_u128; LANES];
         for block in blocks {
-            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
-                *lane += u64::from(u32::from_ne_bytes(*word));
+            for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+                *lane += u128::from(u64::from_ne_bytes(*word));
             }
         }
-        let begun = self.0 + lanes.iter().sum::<u64>();
-        let (words, rest) = rest.as_chunks::<4>();
-        let mut sum = words.iter().fold(begun, |sum, w| sum + u64::from(u32::from_ne_bytes(*w)));
-        let mut last = [0; 4];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        sum += u64::from(u32::from_ne_bytes(last));
-        Sum(sum)
+        let begun = u128::from(self.0) + lanes.iter().sum::<u128>();
+        let (words, rest) = rest.as_chunks::<8>();
+        let sum = words.iter().fold(begun, |sum, w| sum + u128::from(u64::from_ne_bytes(*w)));
+        // Two bytes after the other: a word loaded from what is stored byte by byte would wait for the stores.
+        let (pairs, odd) = rest.as_chunks::<2>();
+        let sum = pairs.iter().fold(sum, |sum, w| sum + u128::from(u16::from_ne_bytes(*w)));
+        let sum =
+            odd.iter().fold(sum, |sum, byte| sum + u128::from(u16::from_ne_bytes([*byte, 0])));
+        let folded = (sum as u64 & 0xffff_ffff) + (sum as u64 >> 32) + (sum >> 64) as u64;
+        Sum(folded)
+    }
+
+    /// The sum with a big-endian field of 16 bits added.
+    #[inline]
+    pub fn with_field(self, field: u16) -> Sum {
+        Sum(self.0 + u64::from(field.to_be()))
+    }
+
+    /// The sum with the four bytes of an address or less of it added.
+    #[inline]
+    pub fn with_four(self, bytes: [u8; 4]) -> Sum {
+        Sum(self.0 + u64::from(u32::from_ne_bytes(bytes)))
     }
 
     /// The folded 16-bit sum, as a big-endian field would hold it, not complemented.
     #[inline]
     pub fn fold(self) -> u16 {
-        let mut s = self.0;
-        s = (s & 0xffff_ffff) + (s >> 32);
-        s = (s & 0xffff_ffff) + (s >> 32);
-        s = (s & 0xffff) + (s >> 16);
-        s = (s & 0xffff) + (s >> 16);
-        s = (s & 0xffff) + (s >> 16);
+        // Both halves added to each other twice: what the lower sum carries is what the upper one lacks.
+        let s = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let s = s.wrapping_add(s.rotate_left(16)) >> 16;
         u16::from_be_bytes((s as u16).to_ne_bytes())
     }
 

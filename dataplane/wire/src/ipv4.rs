@@ -8,6 +8,10 @@ use crate::{Error, Protocol, Result, bytes, checksum::Sum};
 
 /// Length of a header without options in bytes.
 pub const HEADER_LEN: usize = 20;
+/// Where the length of the whole packet stands.
+pub(crate) const TOTAL_AT: usize = 2;
+/// Where the header's checksum stands.
+pub(crate) const CHECKSUM_AT: usize = 10;
 
 /// A checked packet. Bytes behind its total length (Ethernet's padding) are not part of it.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,8 @@ use crate::{Error, Protocol, Result, bytes};
 
 /// Length of the fixed header in bytes.
 pub const HEADER_LEN: usize = 40;
+/// Where the length of what follows stands.
+pub(crate) const PAYLOAD_LEN_AT: usize = 4;
 
 /// A checked packet. Bytes behind its payload length (Ethernet's padding) are not part of it.
 #[derive(Clone, Copy, Debug)]

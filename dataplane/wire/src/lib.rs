@@ -28,6 +28,7 @@ pub mod dtls;
 pub mod ethernet;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod headers;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;

@@ -122,7 +122,7 @@ impl UdpRepr {
     /// The header as it goes on the wire, made in registers and written once: a sum over what was just stored in
     /// parts would wait for the stores.
     #[inline]
-    fn header(&self, len: u16, checksum: u16) -> [u8; HEADER_LEN] {
+    pub(crate) fn header(&self, len: u16, checksum: u16) -> [u8; HEADER_LEN] {
         let fields = [self.src_port, self.dst_port, len, checksum];
         fields.into_iter().fold(0, |word, field| word << 16 | u64::from(field)).to_be_bytes()
     }

@@ -6,9 +6,10 @@ use arrayvec::ArrayVec;
 use proto::{DropReason, Endpoint};
 use roomlane_core::{Buf, Datagram, Instant, Path, TX_BURST_MAX, TxBurst};
 use wire::ethernet::{EtherType, Frame, FrameRepr};
+use wire::headers::{Headers, Sender};
 use wire::ipv4::{self, Ipv4, Ipv4Repr};
 use wire::ipv6::{self, Ipv6, Ipv6Repr};
-use wire::udp::{self, Udp, UdpRepr};
+use wire::udp::{self, Udp};
 use wire::{Mac, Protocol};
 
 use super::Netif;
@@ -19,13 +20,15 @@ use crate::config::is_unicast;
 /// Time to live and hop limit of what we send.
 const TTL: u8 = 64;
 
-/// Where the datagrams of a burst went last: fan-outs leave from one address, and most by one gateway.
+/// How the datagrams of a burst left last: fan-outs leave from one address, and most by one gateway.
 #[derive(Default)]
 struct Way {
-    /// An address that was found to be ours.
-    src: Option<IpAddr>,
+    /// An end that was found to be ours.
+    src: Option<Endpoint>,
     /// A next hop and its MAC.
     hop: Option<(IpAddr, Mac)>,
+    /// The headers of datagrams from `src` with this code point.
+    headers: Option<(u8, Headers)>,
 }
 
 impl<D: EtherDevice> Netif<D> {
@@ -75,23 +78,31 @@ impl<D: EtherDevice> Netif<D> {
         datagram: &mut Datagram<D::Buf>,
     ) -> Result<(), DropReason> {
         let Datagram { path, dscp, ref mut buf } = *datagram;
-        let (src, dst) = (path.local.ip(), path.remote.ip());
-        if src.is_ipv4() != dst.is_ipv4() || !is_unicast(dst) {
-            return Err(DropReason::NotOurs);
-        }
-        if way.src != Some(src) {
-            if !self.local.has(src) {
+        let dst = path.remote.ip();
+        if way.src != Some(path.local) {
+            if !self.local.has(path.local.ip()) {
                 return Err(DropReason::NotOurs);
             }
-            way.src = Some(src);
+            *way = Way { src: Some(path.local), hop: way.hop, headers: None };
         }
-        let ip_len = if src.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+        if path.local.as_v4().is_some() != dst.is_ipv4() || !is_unicast(dst) {
+            return Err(DropReason::NotOurs);
+        }
+        let ip_len = if dst.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
         if ip_len + udp::HEADER_LEN + buf.bytes().len() > self.local.mtu {
             return Err(DropReason::Oversize);
         }
         let to = self.resolve(now, way, dst).ok_or(DropReason::NoNeighbour)?;
-        let ports = UdpRepr { src_port: path.local.port, dst_port: path.remote.port };
-        write_headers(&self.local, to, (src, dst, dscp), ports, buf)
+        let headers = match &way.headers {
+            Some((of, headers)) if *of == dscp => headers,
+            _ => {
+                let headers = headers_of(&self.local, path.local, dscp);
+                &way.headers.insert((dscp, headers.map_err(|_| DropReason::Oversize)?)).1
+            }
+        };
+        buf.prepend(headers.header_len()).ok_or(DropReason::Oversize)?;
+        let filled = headers.fill(to, dst, path.remote.port, buf.bytes_mut());
+        filled.map_err(|_| DropReason::Oversize)
     }
 
     /// The MAC of the next hop towards `remote`; asks for it when it is unknown or old.
@@ -109,34 +120,15 @@ impl<D: EtherDevice> Netif<D> {
     }
 }
 
-/// Puts all headers in front of the payload.
-fn write_headers<B: Buf>(
-    local: &Local,
-    to: Mac,
-    (src, dst, dscp): (IpAddr, IpAddr, u8),
-    ports: UdpRepr,
-    buf: &mut B,
-) -> Result<(), DropReason> {
-    let too_long = |_| DropReason::Oversize;
-    let (ethertype, ip_len) = match src {
-        IpAddr::V4(_) => (EtherType::IPV4, ipv4::HEADER_LEN),
-        IpAddr::V6(_) => (EtherType::IPV6, ipv6::HEADER_LEN),
-    };
-    let link = FrameRepr { dst: to, src: local.mac, vlan: local.vlan, ethertype };
-    let udp_at = link.header_len() + ip_len;
-    let header_len = udp_at + udp::HEADER_LEN;
-    buf.prepend(header_len).ok_or(DropReason::Oversize)?;
-    let (below, datagram) =
-        buf.bytes_mut().split_at_mut_checked(udp_at).ok_or(DropReason::Oversize)?;
-    let (link_out, ip_out) =
-        below.split_at_mut_checked(link.header_len()).ok_or(DropReason::Oversize)?;
-    link.emit(link_out).map_err(too_long)?;
-    let ip = IpHeader { src, dst, payload_len: datagram.len(), dscp };
-    ip.emit(Protocol::UDP, ip_out).map_err(too_long)?;
-    ports.emit(src, dst, datagram).map_err(too_long)
+/// What stands in front of datagrams that leave this end.
+fn headers_of(local: &Local, from: Endpoint, dscp: u8) -> wire::Result<Headers> {
+    let ip = from.ip();
+    let ethertype = if ip.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
+    let link = FrameRepr { dst: Mac::default(), src: local.mac, vlan: local.vlan, ethertype };
+    Headers::new(link, Sender { ip, port: from.port, dscp, ttl: TTL })
 }
 
-/// The datagram that [`write_headers`] made this frame of; the bytes themselves if they are no such frame.
+/// The datagram that this frame was made of; the bytes themselves if they are no such frame.
 #[cold]
 fn unframed<B: Buf>(mut buf: B) -> Result<Datagram<B>, B> {
     match headers(buf.bytes()) {
