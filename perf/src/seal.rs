@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
+use roomlane_core::buf::{BUF_CAPACITY, HEADROOM};
 use srtp::{
     AesGcmProvider, EgressIndex, FanoutProvider, Inbound, MasterKey, OpenJob, Outbound,
     PacketIndex, Plaintext, Profile, Provider, RingProvider, SealJob,
@@ -207,13 +208,11 @@ pub fn fan_out_lane(provider: &'static str, path: &'static str, payload: usize) 
     lane(who(provider, path, Profile::AeadAes128Gcm, FANOUT), payload, Direction::Seal)
 }
 
-/// A packet's memory, as a port lays it out.
+/// A packet's memory, as a port lays it out: headroom, room, a line of what it knows of them. Not a power of two, by
+/// which the same lines of all buffers would fall into the same few places of the nearest cache.
 #[derive(Clone)]
 #[repr(align(64))]
-struct Buffer([u8; 2048]);
-
-/// Bytes in front of a packet: what is below UDP.
-const HEADROOM: usize = 128;
+struct Buffer([u8; HEADROOM + BUF_CAPACITY + 64]);
 
 /// Keys and buffers of one lane.
 struct Bench<P: Provider> {
@@ -255,7 +254,7 @@ impl<P: Provider> Bench<P> {
             provider,
             order,
             at: 0,
-            buffers: vec![Buffer([0x5a; 2048]); FANOUT],
+            buffers: vec![Buffer([0x5a; HEADROOM + BUF_CAPACITY + 64]); FANOUT],
             next: 1,
         }
     }
