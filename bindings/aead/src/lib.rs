@@ -29,12 +29,14 @@ mod context;
 mod ghash;
 mod lanes;
 mod open;
+mod packet;
 mod seal;
 mod simd;
 
 pub use context::Context;
 pub use open::Open;
-pub use seal::{Packet, Seal};
+pub use packet::{Packet, SealedPacket};
+pub use seal::Seal;
 
 pub use simd::prefetch;
 use simd::{AesNi, Simd, Vaes, Vaes512};
@@ -165,7 +167,10 @@ impl Kernel {
 
     /// Opens each packet in place, under its own key, and says in it whether its tag held. Where it
     /// did not, the payload is zeros.
-    pub fn open<const R: usize>(self, packets: &mut [Open<'_, R>]) {
+    ///
+    /// # Panics
+    /// If a packet is none of those that [`payload_len`] knows the length of.
+    pub fn open<'a, const R: usize>(self, packets: &mut [impl SealedPacket<'a, R>]) {
         match self.0 {
             Token::Vaes512(simd) => open::burst::<_, R, GROUP_512>(simd, packets),
             Token::Vaes(simd) => open::burst::<_, R, GROUP>(simd, packets),

@@ -3,10 +3,11 @@
 
 use crate::context::Context;
 use crate::lanes::{ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers};
+use crate::packet::{Packet, SealedPacket};
 use crate::simd::Simd;
 use crate::{IV, TAG, payload_len};
 
-/// A packet to open. Making one asks for its key's lines, as of [`Seal`](crate::Seal).
+/// A packet to open.
 #[derive(Debug)]
 pub struct Open<'a, const R: usize> {
     context: &'a Context<R>,
@@ -31,98 +32,139 @@ impl<'a, const R: usize> Open<'a, R> {
         packet: &'a mut [u8],
     ) -> Option<Open<'a, R>> {
         payload_len(packet.len(), header)?;
-        context.prefetch();
         Some(Open { context, iv, header, packet, is_authentic: false })
-    }
-
-    fn payload_len(&self) -> usize {
-        self.packet.len() - self.header - TAG
     }
 }
 
-pub(crate) fn burst<S: Simd, const R: usize, const G: usize>(simd: S, packets: &mut [Open<'_, R>]) {
+impl<'a, const R: usize> Packet<'a, R> for Open<'a, R> {
+    #[inline(always)]
+    fn context(&self) -> &'a Context<R> {
+        self.context
+    }
+
+    #[inline(always)]
+    fn iv(&self) -> [u8; IV] {
+        self.iv
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self) -> (&mut [u8], usize) {
+        (self.packet, self.header)
+    }
+}
+
+impl<'a, const R: usize> SealedPacket<'a, R> for Open<'a, R> {
+    #[inline(always)]
+    fn set_authentic(&mut self, is_authentic: bool) {
+        self.is_authentic = is_authentic;
+    }
+}
+
+pub(crate) fn burst<'a, S: Simd, const R: usize, const G: usize>(
+    simd: S,
+    packets: &mut [impl SealedPacket<'a, R>],
+) {
     let mut rest = packets;
-    while let Some(packet) = rest.first() {
-        let len = packet.payload_len();
-        let alike = rest.iter().take_while(|packet| packet.payload_len() == len).count();
+    while let Some(packet) = rest.first_mut() {
+        let (len, mut alike) = (len(packet), 1);
+        while rest.get_mut(alike).is_some_and(|packet| self::len(packet) == len) {
+            alike += 1;
+        }
         let (run, behind) = rest.split_at_mut(alike);
-        by_tail::<S, G>(simd, len, Run::<R, G> { len, packets: run });
+        by_tail::<S, G>(simd, len, Run::<_, R, G> { len, packets: run });
         rest = behind;
     }
 }
 
-/// Packets of one length.
-struct Run<'j, 'a, const R: usize, const G: usize> {
-    len: usize,
-    packets: &'j mut [Open<'a, R>],
+/// Bytes of its payload.
+#[inline]
+fn len<'a, const R: usize>(packet: &mut impl SealedPacket<'a, R>) -> usize {
+    let (bytes, header) = packet.bytes();
+    payload_len(bytes.len(), header).expect("a packet that the kernel takes")
 }
 
-impl<S: Simd, const R: usize, const G: usize> ByTail<S> for Run<'_, '_, R, G> {
+/// Packets of one length.
+struct Run<'j, J, const R: usize, const G: usize> {
+    len: usize,
+    packets: &'j mut [J],
+}
+
+impl<'a, S: Simd, J: SealedPacket<'a, R>, const R: usize, const G: usize> ByTail<S>
+    for Run<'_, J, R, G>
+{
     #[inline(always)]
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let shape = Shape::new::<S, G>(simd, self.len);
         for packet in self.packets {
-            packet.open::<S, T, G, ALONE>(simd, &shape);
+            let is_authentic = open::<S, _, R, T, G, ALONE>(simd, &shape, packet);
+            packet.set_authentic(is_authentic);
         }
     }
 }
 
-impl<const R: usize> Open<'_, R> {
-    #[inline(always)]
-    fn open<S: Simd, const T: usize, const G: usize, const ALONE: bool>(
-        &mut self,
-        simd: S,
-        shape: &Shape<S::V>,
-    ) {
-        let narrow = simd.narrow();
-        let Open { context, ref iv, header, ref mut packet, .. } = *self;
-        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, iv);
-        let first = fold_header(narrow, context, packet, header);
-        // Whole vectors are written, and the last one reaches into the tag.
-        let tag = narrow.load(&packet[packet.len() - TAG..]);
-        let lengths = shape.lengths_lane(simd, header);
-        let payload = &mut packet[header..];
-        let (products, counter_block);
-        if ALONE {
-            let place = Place::<T, true, true>::new::<S, G>(simd, shape, payload, 0);
-            let (sealed, mut blocks) = place.read(simd, shape);
-            blocks[0] = simd.with_first(blocks[0], first);
-            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
-            let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
-            place.write(simd, keys, sealed);
-            (products, counter_block) = (hashed, simd.first(keys[0]));
-        } else {
-            let powers = group_powers::<S, R, G>(context);
-            let place = Place::<G, true, false>::new::<S, G>(simd, shape, payload, 0);
-            let (sealed, mut blocks) = place.read(simd, shape);
-            blocks[0] = simd.with_first(blocks[0], first);
-            let (keys, mut hashed) = stream.step::<S, G, G>(simd, &blocks, powers);
-            place.write(simd, keys, sealed);
-            counter_block = simd.first(keys[0]);
-            for group in 1..shape.groups {
-                let place = Place::<G, false, false>::new::<S, G>(simd, shape, payload, group);
-                let (sealed, mut blocks) = place.read(simd, shape);
-                blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
-                let (keys, next) = stream.step::<S, G, G>(simd, &blocks, powers);
-                place.write(simd, keys, sealed);
-                hashed = next;
-            }
-            let place = Place::<T, false, true>::new::<S, G>(simd, shape, payload, shape.groups);
+#[inline(always)]
+fn open<
+    'a,
+    S: Simd,
+    J: Packet<'a, R>,
+    const R: usize,
+    const T: usize,
+    const G: usize,
+    const ALONE: bool,
+>(
+    simd: S,
+    shape: &Shape<S::V>,
+    packet: &mut J,
+) -> bool {
+    let narrow = simd.narrow();
+    let context = packet.context();
+    let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packet.iv());
+    let (packet, header) = packet.bytes();
+    let first = fold_header(narrow, context, packet, header);
+    // Whole vectors are written, and the last one reaches into the tag.
+    let tag = narrow.load(&packet[packet.len() - TAG..]);
+    let lengths = shape.lengths_lane(simd, header);
+    let payload = &mut packet[header..];
+    let (products, counter_block);
+    if ALONE {
+        let place = Place::<T, true, true>::new::<S, G>(simd, shape, payload, 0);
+        let (sealed, mut blocks) = place.read(simd, shape);
+        blocks[0] = simd.with_first(blocks[0], first);
+        blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+        let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
+        place.write(simd, keys, sealed);
+        (products, counter_block) = (hashed, simd.first(keys[0]));
+    } else {
+        let powers = group_powers::<S, R, G>(context);
+        let place = Place::<G, true, false>::new::<S, G>(simd, shape, payload, 0);
+        let (sealed, mut blocks) = place.read(simd, shape);
+        blocks[0] = simd.with_first(blocks[0], first);
+        let (keys, mut hashed) = stream.step::<S, G, G>(simd, &blocks, powers);
+        place.write(simd, keys, sealed);
+        counter_block = simd.first(keys[0]);
+        for group in 1..shape.groups {
+            let place = Place::<G, false, false>::new::<S, G>(simd, shape, payload, group);
             let (sealed, mut blocks) = place.read(simd, shape);
             blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
-            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
-            let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
+            let (keys, next) = stream.step::<S, G, G>(simd, &blocks, powers);
             place.write(simd, keys, sealed);
-            products = hashed;
+            hashed = next;
         }
-        let hash = shape.hash(simd, products, header, context);
-        let expected = narrow.xor(hash, counter_block);
-        let is_authentic = narrow.is_zero(narrow.xor(expected, tag));
-        if !is_authentic {
-            payload[..shape.len].fill(0);
-        }
-        self.is_authentic = is_authentic;
+        let place = Place::<T, false, true>::new::<S, G>(simd, shape, payload, shape.groups);
+        let (sealed, mut blocks) = place.read(simd, shape);
+        blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
+        blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+        let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
+        place.write(simd, keys, sealed);
+        products = hashed;
     }
+    let hash = shape.hash(simd, products, header, context);
+    let expected = narrow.xor(hash, counter_block);
+    let is_authentic = narrow.is_zero(narrow.xor(expected, tag));
+    if !is_authentic {
+        payload[..shape.len].fill(0);
+    }
+    is_authentic
 }
 
 /// Where the `N` vectors of a group or tail stand, looked up before the key stream is made, as in `seal`.

@@ -8,18 +8,9 @@ use crate::context::Context;
 use crate::lanes::{
     ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers, products,
 };
+use crate::packet::Packet;
 use crate::simd::{Block, Simd};
 use crate::{HEADER_MAX, IV, PAYLOAD_MAX, TAG, payload_len};
-
-/// Whatever can be sealed: a [`Seal`], or a record that its owner has anyway, so that nobody writes another one.
-pub trait Packet<'a, const R: usize> {
-    /// Its key.
-    fn context(&self) -> &'a Context<R>;
-    /// Its IV.
-    fn iv(&self) -> [u8; IV];
-    /// A finished header and room for payload and tag, or more; and the header's length.
-    fn bytes(&mut self) -> (&mut [u8], usize);
-}
 
 impl<'a, const R: usize> Packet<'a, R> for Seal<'a, R> {
     #[inline(always)]
@@ -220,12 +211,12 @@ fn seal<
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
-    for at in 0..packets.len() {
-        let before = packets[at.saturating_sub(1)].context();
-        let powers = shape.tail_powers(before);
-        let context = packets[at].context();
-        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packets[at].iv());
-        let (packet, header) = packets[at].bytes();
+    let mut before: Option<(&Context<R>, usize, &mut [u8])> = None;
+    for packet in packets {
+        let context = packet.context();
+        let powers = shape.tail_powers(before.as_ref().map_or(context, |before| before.0));
+        let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packet.iv());
+        let (packet, header) = packet.bytes();
         let total = header + shape.len + TAG;
         assert!(header <= HEADER_MAX && total <= packet.len(), "{NO_ROOM}");
         let packet = &mut packet[..total];
@@ -264,19 +255,17 @@ fn seal<
             blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
             next = Rest { blocks, counter_block };
         }
-        if at > 0 {
-            let (packet, header) = packets[at - 1].bytes();
-            let hash = shape.hash(simd, tail_products, header, before);
-            write_tag(simd, &mut packet[header + shape.len..], hash, rest.counter_block);
+        if let Some((context, header, packet)) = before {
+            let hash = shape.hash(simd, tail_products, header, context);
+            write_tag(simd, packet, hash, rest.counter_block);
         }
+        before = Some((context, header, packet));
         rest = next;
     }
-    if let Some(packet) = packets.last_mut() {
-        let context = packet.context();
-        let (packet, header) = packet.bytes();
+    if let Some((context, header, packet)) = before {
         let hashed = products(simd, &rest.blocks, shape.tail_powers(context));
         let hash = shape.hash(simd, hashed, header, context);
-        write_tag(simd, &mut packet[header + shape.len..], hash, rest.counter_block);
+        write_tag(simd, packet, hash, rest.counter_block);
     }
 }
 
@@ -349,7 +338,8 @@ impl<'a, const N: usize, const FIRST: bool, const LAST: bool> Place<'a, N, FIRST
 }
 
 #[inline(always)]
-fn write_tag<S: Simd>(simd: S, to: &mut [u8], hash: Block, counter_block: Block) {
+fn write_tag<S: Simd>(simd: S, packet: &mut [u8], hash: Block, counter_block: Block) {
     let narrow = simd.narrow();
-    narrow.store(narrow.xor(hash, counter_block), to);
+    let tag = packet.last_chunk_mut::<TAG>().expect("a packet has room for its tag");
+    narrow.store(narrow.xor(hash, counter_block), tag);
 }

@@ -10,7 +10,7 @@ mod fast_cm;
 use std::cell::Cell;
 
 use aead::cm::{Cm, Message};
-use aead::{AES_128, AES_256, Context, Kernel, Open, Packet, Path, Seal};
+use aead::{AES_128, AES_256, Context, Kernel, Open, Packet, Path, Seal, SealedPacket};
 use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
 
@@ -24,8 +24,6 @@ use crate::index::{EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
 
-/// Packets that go to the kernel in one call; longer lists take several.
-const BATCH: usize = 32;
 /// Sealed packets between two that are opened by `ring` to see whether the kernel is right.
 pub const CHECK_EVERY: u32 = 1 << 16;
 
@@ -146,37 +144,38 @@ impl FanoutProvider {
         key.seal_rtp(job.ssrc, job.index.index(), job.header_len, len, job.out);
     }
 
-    /// Opens jobs that have the profile in common.
+    /// Opens jobs of one profile.
     fn open_gcm<const R: usize>(&self, jobs: &mut [OpenJob<'_, FanoutKey>])
     where
         FanoutKey: Parts<R>,
     {
-        for jobs in jobs.chunks_mut(BATCH) {
-            let mut packets = ArrayVec::<Open<'_, R>, BATCH>::new();
-            for job in jobs.iter_mut() {
-                let (salt, context) = job.key.parts();
-                let is_taken = aead::payload_len(job.buf.len(), job.header_len).is_some();
-                if job.header_len < RTP_HEADER_MIN {
-                    job.result = Err(OpenError::TooShort);
-                } else if self.is_refused.get() || !is_taken {
-                    // What is too short is told by it too.
-                    job.result = open_by_ring(job, salt, context);
-                } else {
-                    // Pending until the kernel has told.
-                    job.result = Err(OpenError::Pending);
-                    let iv = rtp_iv(*salt, job.ssrc, job.index);
-                    packets.extend(Open::new(context, iv, job.header_len, job.buf));
-                }
-            }
-            self.kernel.open(&mut packets);
-            let held: ArrayVec<bool, BATCH> =
-                packets.into_iter().map(|packet| packet.is_authentic).collect();
-            let waiting = jobs.iter_mut().filter(|job| job.result == Err(OpenError::Pending));
-            for (job, held) in waiting.zip(held) {
-                let len = job.buf.len() - job.header_len - TAG;
-                job.result = if held { Ok(len) } else { Err(OpenError::BadTag) };
-            }
+        let mut are_taken = !self.is_refused.get();
+        for job in jobs.iter() {
+            // All keys are asked for before the first of them is needed.
+            job.key.parts().1.prefetch();
+            are_taken &= is_taken(job);
         }
+        match are_taken {
+            true => self.kernel.open(jobs),
+            false => jobs.iter_mut().for_each(|job| self.open_alone::<R>(job)),
+        }
+    }
+
+    /// Opens a job, by `ring` if the kernel does not take it: what is too short is told by that too.
+    #[cold]
+    fn open_alone<const R: usize>(&self, job: &mut OpenJob<'_, FanoutKey>)
+    where
+        FanoutKey: Parts<R>,
+    {
+        if is_taken(job) && !self.is_refused.get() {
+            return self.kernel.open(std::slice::from_mut(job));
+        }
+        let (salt, context) = job.key.parts();
+        let key = GcmKey::from_parts(ring::<R>(context), *salt);
+        job.result = match job.header_len < RTP_HEADER_MIN {
+            true => Err(OpenError::TooShort),
+            false => key.open_rtp(job.ssrc, job.index, job.header_len, job.buf),
+        };
     }
 
     /// Lets `ring` open the last of `jobs` when its time has come. If that fails, none of them counts as
@@ -375,6 +374,38 @@ where
     }
 }
 
+impl<'a, const R: usize> Packet<'a, R> for OpenJob<'a, FanoutKey>
+where
+    FanoutKey: Parts<R>,
+{
+    #[inline(always)]
+    fn context(&self) -> &'a Context<R> {
+        self.key.parts().1
+    }
+
+    #[inline(always)]
+    fn iv(&self) -> [u8; IV] {
+        let (salt, _) = Parts::<R>::parts(self.key);
+        rtp_iv(*salt, self.ssrc, self.index)
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self) -> (&mut [u8], usize) {
+        (self.buf, self.header_len)
+    }
+}
+
+impl<'a, const R: usize> SealedPacket<'a, R> for OpenJob<'a, FanoutKey>
+where
+    FanoutKey: Parts<R>,
+{
+    #[inline(always)]
+    fn set_authentic(&mut self, is_authentic: bool) {
+        let len = self.buf.len() - self.header_len - TAG;
+        self.result = if is_authentic { Ok(len) } else { Err(OpenError::BadTag) };
+    }
+}
+
 impl FanoutKey {
     #[inline]
     fn profile(&self) -> Profile {
@@ -396,13 +427,9 @@ fn rtcp_key<const R: usize>(salt: &[u8; IV], context: &Context<R>) -> GcmKey<Rin
     GcmKey::from_parts(ring(context), *salt)
 }
 
-fn open_by_ring<const R: usize>(
-    job: &mut OpenJob<'_, FanoutKey>,
-    salt: &[u8; IV],
-    context: &Context<R>,
-) -> Result<usize, OpenError> {
-    let key = GcmKey::from_parts(ring(context), *salt);
-    key.open_rtp(job.ssrc, job.index, job.header_len, job.buf)
+/// Whether the kernel takes it.
+fn is_taken(job: &OpenJob<'_, FanoutKey>) -> bool {
+    job.header_len >= RTP_HEADER_MIN && aead::payload_len(job.buf.len(), job.header_len).is_some()
 }
 
 fn open_cm(job: &mut OpenJob<'_, FanoutKey>) {
