@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::index::{EgressRtcpIndex, RtcpIndex};
+use crate::index::{EgressIndex, EgressRtcpIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
 use crate::provider::{OpenError, OpenJob, Plaintext, Provider, SealError, SealJob, word_at};

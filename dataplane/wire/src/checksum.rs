@@ -75,7 +75,7 @@ impl Sum {
         Sum(self.0 + u64::from(field.to_be()))
     }
 
-    /// The sum with the four bytes of an address or less of it added.
+    /// The sum with four bytes added.
     #[inline]
     pub fn with_four(self, bytes: [u8; 4]) -> Sum {
         Sum(self.0 + u64::from(u32::from_ne_bytes(bytes)))

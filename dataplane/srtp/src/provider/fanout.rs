@@ -128,11 +128,11 @@ impl FanoutProvider {
     where
         FanoutKey: Parts<R>,
     {
-        let len = plaintext.len();
-        let is_taken = job.header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
         if job.result.is_err() {
             return;
         }
+        let len = plaintext.len();
+        let is_taken = job.header_len <= aead::HEADER_MAX && len <= aead::PAYLOAD_MAX;
         if let Plaintext::Shared(bytes) = plaintext {
             job.out[job.header_len..][..len].copy_from_slice(bytes);
         }
