@@ -13,6 +13,7 @@ mod feedback;
 mod ice;
 mod inspect;
 mod lookup;
+mod media;
 mod open;
 mod repair;
 mod retransmit;

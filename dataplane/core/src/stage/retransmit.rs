@@ -13,7 +13,7 @@ use wire::rtp::{ExtensionBlock, Rtp, RtpRepr};
 use wire::rtx::{OSN_LEN, put};
 
 use super::admit::refusal;
-use super::seal::{BLOCK_MAX, Copy, Media, header};
+use super::media::{BLOCK_MAX, Copy, Media, header};
 use crate::history::{Absent, Kept};
 use crate::limits::{REPAIR_PAUSE, SESSION_NACKS};
 use crate::munger::Origin;
