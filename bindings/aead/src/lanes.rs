@@ -9,7 +9,7 @@
 use crate::context::{Context, POWERS, RoundKeys};
 use crate::ghash::Product;
 use crate::simd::{AesNi, Block, Simd, Work};
-use crate::{IV, PAYLOAD_MAX};
+use crate::{HEADER_MAX, IV, PAYLOAD_MAX};
 
 /// Ones, then zeros, each as long as the widest vector.
 const ONES: [u8; 128] = ones(0, 64);
@@ -138,26 +138,18 @@ impl<V: Copy> Shape<V> {
         self.last_lanes - usize::from(is_first)
     }
 
-    /// The block of the lengths in the lane that it has in the last vector; zero if it has none.
-    #[inline(always)]
-    pub(crate) fn lengths_lane<S: Simd<V = V>>(&self, simd: S, header: usize) -> V {
-        let lengths = simd.splat(lengths(simd.narrow(), header, self.len));
-        simd.and(lengths, self.free)
-    }
-
     /// The tag, before the counter block is added, of the tail's products.
     #[inline(always)]
     pub(crate) fn hash<S: Simd<V = V>, const R: usize>(
         &self,
         simd: S,
         products: Product<V>,
-        header: usize,
+        lengths: Block,
         context: &Context<R>,
     ) -> Block {
         let narrow = simd.narrow();
         let mut sum = products.sum(simd);
         if self.last_lanes == S::LANES {
-            let lengths = lengths(narrow, header, self.len);
             sum.add(narrow, lengths, narrow.broadcast(&context.powers[POWERS - 1]));
         }
         narrow.reverse(sum.reduce(narrow))
@@ -178,26 +170,53 @@ fn lengths(simd: AesNi, header: usize, payload: usize) -> Block {
     simd.word(((8 * header as u128) << 64) | (8 * payload as u128))
 }
 
-/// What lane 0 has for GHASH: the last block of the header, with all blocks before it folded in.
-#[inline(always)]
-pub(crate) fn fold_header<const R: usize>(
-    simd: AesNi,
-    context: &Context<R>,
-    packet: &[u8],
-    header: usize,
-) -> Block {
-    let before = header.saturating_sub(1) / 16;
-    // The packet goes on behind its header, so that a whole block can be read.
-    let last = simd.load(&packet[16 * before..]);
-    let last = simd.reverse(simd.and(last, mask(simd, header - 16 * before)));
-    if before == 0 {
-        return last;
+/// What packets with headers of one length have in common: looked at again only when a packet has another one than
+/// the packet before it.
+pub(crate) struct Head<V> {
+    /// Bytes of the header.
+    pub(crate) len: usize,
+    /// Whole blocks in front of its last one.
+    before: usize,
+    /// Ones where the last one has something in it.
+    mask: Block,
+    /// The last block of GHASH.
+    pub(crate) lengths: Block,
+    /// The same in the lane that it has in a tail's last vector; zero if it has none.
+    pub(crate) lane: V,
+}
+
+impl<V: Copy> Head<V> {
+    #[inline(always)]
+    pub(crate) fn new<S: Simd<V = V>>(simd: S, shape: &Shape<V>, header: usize) -> Head<V> {
+        assert!(header <= HEADER_MAX, "a header that the kernel takes");
+        let narrow = simd.narrow();
+        let before = header.saturating_sub(1) / 16;
+        let lengths = lengths(narrow, header, shape.len);
+        let lane = simd.and(simd.splat(lengths), shape.free);
+        Head { len: header, before, mask: mask(narrow, header - 16 * before), lengths, lane }
     }
-    let mut products = Product::zero(simd);
-    for (block, power) in packet.chunks_exact(16).zip(&context.powers[POWERS - before..]) {
-        products.add(simd, simd.reverse(simd.load(block)), simd.broadcast(power));
+
+    /// What lane 0 has for GHASH: the last block of the header, with all blocks before it folded in.
+    #[inline(always)]
+    pub(crate) fn fold<const R: usize>(
+        &self,
+        simd: AesNi,
+        context: &Context<R>,
+        packet: &[u8],
+    ) -> Block {
+        // The packet goes on behind its header, so that a whole block can be read.
+        let last = simd.load(&packet[16 * self.before..]);
+        let last = simd.reverse(simd.and(last, self.mask));
+        if self.before == 0 {
+            return last;
+        }
+        let mut products = Product::zero(simd);
+        let powers = &context.powers[POWERS - self.before..];
+        for (block, power) in packet.chunks_exact(16).zip(powers) {
+            products.add(simd, simd.reverse(simd.load(block)), simd.broadcast(power));
+        }
+        simd.xor(products.reduce(simd), last)
     }
-    simd.xor(products.reduce(simd), last)
 }
 
 /// The counters of one packet, on their way through AES.

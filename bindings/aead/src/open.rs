@@ -2,7 +2,7 @@
 //! same group in one step, and no packet waits for another.
 
 use crate::context::Context;
-use crate::lanes::{ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers};
+use crate::lanes::{ByTail, Head, Shape, Stream, by_tail, bytes, carry, group_powers};
 use crate::packet::{Packet, SealedPacket};
 use crate::simd::Simd;
 use crate::{IV, TAG, payload_len};
@@ -95,8 +95,9 @@ impl<'a, S: Simd, J: SealedPacket<'a, R>, const R: usize, const G: usize> ByTail
     #[inline(always)]
     fn call<const T: usize, const ALONE: bool>(self, simd: S) {
         let shape = Shape::new::<S, G>(simd, self.len);
+        let mut head = Head::new(simd, &shape, 0);
         for packet in self.packets {
-            let is_authentic = open::<S, _, R, T, G, ALONE>(simd, &shape, packet);
+            let is_authentic = open::<S, _, R, T, G, ALONE>(simd, &shape, &mut head, packet);
             packet.set_authentic(is_authentic);
         }
     }
@@ -114,23 +115,26 @@ fn open<
 >(
     simd: S,
     shape: &Shape<S::V>,
+    head: &mut Head<S::V>,
     packet: &mut J,
 ) -> bool {
     let narrow = simd.narrow();
     let context = packet.context();
     let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packet.iv());
     let (packet, header) = packet.bytes();
-    let first = fold_header(narrow, context, packet, header);
+    if header != head.len {
+        *head = Head::new(simd, shape, header);
+    }
+    let first = head.fold(narrow, context, packet);
     // Whole vectors are written, and the last one reaches into the tag.
     let tag = narrow.load(&packet[packet.len() - TAG..]);
-    let lengths = shape.lengths_lane(simd, header);
     let payload = &mut packet[header..];
     let (products, counter_block);
     if ALONE {
         let place = Place::<T, true, true>::new::<S, G>(simd, shape, payload, 0);
         let (sealed, mut blocks) = place.read(simd, shape);
         blocks[0] = simd.with_first(blocks[0], first);
-        blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+        blocks[T - 1] = simd.xor(blocks[T - 1], head.lane);
         let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
         place.write(simd, keys, sealed);
         (products, counter_block) = (hashed, simd.first(keys[0]));
@@ -153,12 +157,12 @@ fn open<
         let place = Place::<T, false, true>::new::<S, G>(simd, shape, payload, shape.groups);
         let (sealed, mut blocks) = place.read(simd, shape);
         blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
-        blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+        blocks[T - 1] = simd.xor(blocks[T - 1], head.lane);
         let (keys, hashed) = stream.step::<S, T, T>(simd, &blocks, shape.tail_powers(context));
         place.write(simd, keys, sealed);
         products = hashed;
     }
-    let hash = shape.hash(simd, products, header, context);
+    let hash = shape.hash(simd, products, head.lengths, context);
     let expected = narrow.xor(hash, counter_block);
     let is_authentic = narrow.is_zero(narrow.xor(expected, tag));
     if !is_authentic {

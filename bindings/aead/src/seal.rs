@@ -5,12 +5,10 @@
 //! another key. That is the order of the loops below; what stands in one step does not wait for each other.
 
 use crate::context::Context;
-use crate::lanes::{
-    ByTail, Shape, Stream, by_tail, bytes, carry, fold_header, group_powers, products,
-};
+use crate::lanes::{ByTail, Head, Shape, Stream, by_tail, bytes, carry, group_powers, products};
 use crate::packet::Packet;
 use crate::simd::{Block, Simd};
-use crate::{HEADER_MAX, IV, PAYLOAD_MAX, TAG, payload_len};
+use crate::{IV, PAYLOAD_MAX, TAG, payload_len};
 
 impl<'a, const R: usize> Packet<'a, R> for Seal<'a, R> {
     #[inline(always)]
@@ -55,14 +53,14 @@ impl<'a, const R: usize> Seal<'a, R> {
 }
 
 /// What a caller did not look at.
-const NO_ROOM: &str = "a packet has room for a header, payload and tag that the kernel takes";
+const NO_ROOM: &str = "a packet has room for header, payload and tag";
 
 pub(crate) fn fan_out<'a, S: Simd, const R: usize, const G: usize>(
     simd: S,
     plaintext: &[u8],
     packets: &mut [impl Packet<'a, R>],
 ) {
-    assert!(plaintext.len() <= PAYLOAD_MAX, "{NO_ROOM}");
+    assert!(plaintext.len() <= PAYLOAD_MAX, "a payload that the kernel takes");
     by_tail::<S, G>(simd, plaintext.len(), FanOut::<_, R, G> { plaintext, packets });
 }
 
@@ -71,7 +69,7 @@ pub(crate) fn in_place<'a, S: Simd, const R: usize, const G: usize>(
     len: usize,
     packet: &mut impl Packet<'a, R>,
 ) {
-    assert!(len <= PAYLOAD_MAX, "{NO_ROOM}");
+    assert!(len <= PAYLOAD_MAX, "a payload that the kernel takes");
     by_tail::<S, G>(simd, len, InPlace::<_, R, G> { len, packet });
 }
 
@@ -211,17 +209,18 @@ fn seal<
 ) {
     // In front of the first packet there is nothing: zeros are hashed, and nobody asks for the result.
     let mut rest = Rest { blocks: [simd.zero(); T], counter_block: simd.narrow().zero() };
-    let mut before: Option<(&Context<R>, usize, &mut [u8])> = None;
+    let mut before: Option<(&Context<R>, Block, &mut [u8])> = None;
+    let mut head = Head::new(simd, shape, 0);
     for packet in packets {
         let context = packet.context();
         let powers = shape.tail_powers(before.as_ref().map_or(context, |before| before.0));
         let mut stream = Stream::<_, R>::new(simd, &context.round_keys, &packet.iv());
         let (packet, header) = packet.bytes();
-        let total = header + shape.len + TAG;
-        assert!(header <= HEADER_MAX && total <= packet.len(), "{NO_ROOM}");
-        let packet = &mut packet[..total];
-        let first = fold_header(simd.narrow(), context, packet, header);
-        let lengths = shape.lengths_lane(simd, header);
+        if header != head.len {
+            head = Head::new(simd, shape, header);
+        }
+        let packet = packet.get_mut(..header + shape.len + TAG).expect(NO_ROOM);
+        let first = head.fold(simd.narrow(), context, packet);
         let payload = &mut packet[header..];
         let next;
         let tail_products;
@@ -230,7 +229,7 @@ fn seal<
             let (keys, hashed) = stream.step::<S, T, T>(simd, &rest.blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
             blocks[0] = simd.with_first(blocks[0], first);
-            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            blocks[T - 1] = simd.xor(blocks[T - 1], head.lane);
             tail_products = hashed;
             next = Rest { blocks, counter_block: simd.first(keys[0]) };
         } else {
@@ -252,19 +251,19 @@ fn seal<
             let (keys, hashed) = stream.step::<S, T, G>(simd, &blocks, powers);
             let mut blocks = place.encrypt(simd, shape, source, keys);
             blocks[0] = simd.xor(blocks[0], carry(simd, hashed));
-            blocks[T - 1] = simd.xor(blocks[T - 1], lengths);
+            blocks[T - 1] = simd.xor(blocks[T - 1], head.lane);
             next = Rest { blocks, counter_block };
         }
-        if let Some((context, header, packet)) = before {
-            let hash = shape.hash(simd, tail_products, header, context);
+        if let Some((context, lengths, packet)) = before {
+            let hash = shape.hash(simd, tail_products, lengths, context);
             write_tag(simd, packet, hash, rest.counter_block);
         }
-        before = Some((context, header, packet));
+        before = Some((context, head.lengths, packet));
         rest = next;
     }
-    if let Some((context, header, packet)) = before {
+    if let Some((context, lengths, packet)) = before {
         let hashed = products(simd, &rest.blocks, shape.tail_powers(context));
-        let hash = shape.hash(simd, hashed, header, context);
+        let hash = shape.hash(simd, hashed, lengths, context);
         write_tag(simd, packet, hash, rest.counter_block);
     }
 }

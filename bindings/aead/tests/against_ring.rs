@@ -222,7 +222,7 @@ fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written()
 }
 
 #[test]
-#[should_panic(expected = "a packet has room for a header, payload and tag that the kernel takes")]
+#[should_panic(expected = "a packet has room for header, payload and tag")]
 fn a_packet_that_is_too_short_for_the_payload_is_a_mistake() {
     let pair = pair_128(kernels()[0], 1);
     let mut packet = [0; 100];

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use proto::{DropReason, Endpoint};
 use roomlane_core::{Buf, Datagram, Instant, Path, TX_BURST_MAX, TxBurst};
 use wire::ethernet::{EtherType, Frame, FrameRepr};
-use wire::headers::{Headers, Sender};
+use wire::headers::{Headers, Receiver, Sender};
 use wire::ipv4::{self, Ipv4, Ipv4Repr};
 use wire::ipv6::{self, Ipv6, Ipv6Repr};
 use wire::udp::{self, Udp};
@@ -27,8 +27,8 @@ struct Way {
     src: Option<Endpoint>,
     /// A next hop and its MAC.
     hop: Option<(IpAddr, Mac)>,
-    /// The headers of datagrams from `src` with this code point.
-    headers: Option<(u8, Headers)>,
+    /// The headers of datagrams from `src`.
+    headers: Option<Headers>,
 }
 
 impl<D: EtherDevice> Netif<D> {
@@ -92,17 +92,17 @@ impl<D: EtherDevice> Netif<D> {
         if ip_len + udp::HEADER_LEN + buf.bytes().len() > self.local.mtu {
             return Err(DropReason::Oversize);
         }
-        let to = self.resolve(now, way, dst).ok_or(DropReason::NoNeighbour)?;
+        let hop = self.resolve(now, way, dst).ok_or(DropReason::NoNeighbour)?;
         let headers = match &way.headers {
-            Some((of, headers)) if *of == dscp => headers,
-            _ => {
-                let headers = headers_of(&self.local, path.local, dscp);
-                &way.headers.insert((dscp, headers.map_err(|_| DropReason::Oversize)?)).1
+            Some(headers) => headers,
+            None => {
+                let headers = headers_of(&self.local, path.local);
+                way.headers.insert(headers.map_err(|_| DropReason::Oversize)?)
             }
         };
         buf.prepend(headers.header_len()).ok_or(DropReason::Oversize)?;
-        let filled = headers.fill(to, dst, path.remote.port, buf.bytes_mut());
-        filled.map_err(|_| DropReason::Oversize)
+        let to = Receiver { hop, ip: dst, port: path.remote.port, dscp };
+        headers.fill(to, buf.bytes_mut()).map_err(|_| DropReason::Oversize)
     }
 
     /// The MAC of the next hop towards `remote`; asks for it when it is unknown or old.
@@ -121,11 +121,11 @@ impl<D: EtherDevice> Netif<D> {
 }
 
 /// What stands in front of datagrams that leave this end.
-fn headers_of(local: &Local, from: Endpoint, dscp: u8) -> wire::Result<Headers> {
+fn headers_of(local: &Local, from: Endpoint) -> wire::Result<Headers> {
     let ip = from.ip();
     let ethertype = if ip.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
     let link = FrameRepr { dst: Mac::default(), src: local.mac, vlan: local.vlan, ethertype };
-    Headers::new(link, Sender { ip, port: from.port, dscp, ttl: TTL })
+    Headers::new(link, Sender { ip, port: from.port, ttl: TTL })
 }
 
 /// The datagram that this frame was made of; the bytes themselves if they are no such frame.
