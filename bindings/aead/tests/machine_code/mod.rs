@@ -86,8 +86,8 @@ fn functions(listing: &str) -> Vec<(&str, Vec<&str>)> {
     found
 }
 
-/// How many of this program's functions of the kernel seal, or expand keys, and how many open, if none of them does what
-/// it must not; `None` without objdump.
+/// How many of this program's functions of the kernel seal, or expand keys, and how many open, if none of them
+/// does what it must not; `None` without objdump.
 ///
 /// # Panics
 /// If one does.
