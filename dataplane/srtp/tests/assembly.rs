@@ -34,6 +34,6 @@ fn use_everything() {
 fn nothing_secret_leaves_the_vector_registers_in_what_a_node_runs_but_whether_a_tag_held() {
     use_everything();
     let Some((sealing, opening)) = machine_code::seal_and_open() else { return };
-    // Three paths, two sizes of keys, a way for each length of a tail; and the self-test's own.
+    // Three paths, two sizes of keys, and a way for each length of a tail.
     assert!(sealing >= 2 * 2 * 3 * 3 && opening >= 2 * 3 * 3, "{sealing} {opening}");
 }

@@ -10,7 +10,7 @@ mod fast_cm;
 use std::cell::Cell;
 
 use aead::cm::{Cm, Message};
-use aead::{AES_128, AES_256, Context, Kernel, Open, Packet, Path, Seal, SealedPacket};
+use aead::{AES_128, AES_256, Context, Kernel, Packet, Path, SealedPacket};
 use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use super::{
     OpenError, OpenJob, Plaintext, Provider, RTCP_E, RTCP_HEADER, RTCP_WORD, RTP_HEADER_MIN,
     SealError, SealJob, peek_rtcp, prepare_rtcp,
 };
-use crate::index::{EgressRtcpIndex, RtcpIndex};
+use crate::index::{EgressIndex, EgressRtcpIndex, PacketIndex, RtcpIndex};
 use crate::key::KeyMaterial;
 use crate::profile::Profile;
 
@@ -469,57 +469,62 @@ where
 /// Whether a kernel seals to the bytes that `ring` seals to, opens them, and refuses what was changed: every
 /// number of blocks that the code treats in its own way, with headers of one block and of several.
 fn agrees(kernel: Kernel) -> bool {
+    let salt = || Zeroizing::new([0x3c; IV]);
     let small = kernel.aes_128(&core::array::from_fn(|at| at as u8 ^ 0xa5));
+    let small = FanoutKey(Cipher::Gcm128 { salt: salt(), context: small });
     let large = kernel.aes_256(&core::array::from_fn(|at| at as u8 ^ 0x5a));
+    let large = FanoutKey(Cipher::Gcm256 { salt: salt(), context: large });
     let lens = (0..=260).chain([399, 400, 401, 1199, 1200, 1201, 1500]);
     lens.into_iter().all(|len| {
         [12, 16, 20, 33, 80].into_iter().all(|header| {
-            agrees_on(kernel, &small, header, len) && agrees_on(kernel, &large, header, len)
+            agrees_on::<AES_128>(kernel, &small, header, len)
+                && agrees_on::<AES_256>(kernel, &large, header, len)
         })
     })
 }
 
-fn agrees_on<const R: usize>(
-    kernel: Kernel,
-    context: &Context<R>,
-    header: usize,
-    len: usize,
-) -> bool {
+/// By jobs, as packets come: the kernel is compiled for them, and that is what is looked at.
+fn agrees_on<const R: usize>(kernel: Kernel, key: &FanoutKey, header: usize, len: usize) -> bool
+where
+    FanoutKey: Parts<R>,
+{
     let mut bytes = [0; aead::HEADER_MAX + 1500 + TAG];
     let expected = &mut bytes[..header + len + TAG];
     expected.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 7 + len) as u8);
     let mut rooms = [[0; aead::HEADER_MAX + 1500 + TAG]; 3];
-    let iv = [len as u8; IV];
-    let mut packets = ArrayVec::<Seal<'_, R>, 3>::new();
+    let (ssrc, index) = (0x9000_0001, PacketIndex::from_parts(7, len as u16));
+    let mut jobs = ArrayVec::<SealJob<'_, FanoutKey>, 3>::new();
     for room in &mut rooms {
-        let packet = &mut room[..expected.len()];
-        packet[..header].copy_from_slice(&expected[..header]);
-        packets.extend(Seal::new(context, iv, header, packet));
+        let out = &mut room[..expected.len()];
+        out[..header].copy_from_slice(&expected[..header]);
+        let (index, result) = (EgressIndex::new(index), Err(SealError::Pending));
+        jobs.push(SealJob { key, index, ssrc, header_len: header, out, result });
     }
-    kernel.seal(&expected[header..header + len], &mut packets);
-    drop(packets);
+    kernel.seal(&expected[header..header + len], &mut jobs);
+    drop(jobs);
     let mut plaintext = [0; 1500];
     plaintext[..len].copy_from_slice(&expected[header..header + len]);
     let (head, rest) = expected.split_at_mut(header);
     let (payload, tag) = rest.split_at_mut(len);
-    tag.copy_from_slice(&ring(context).seal(iv, head, payload));
-    let mut is_right = rooms.iter().all(|room| room.starts_with(expected));
+    let (salt, context) = Parts::<R>::parts(key);
+    tag.copy_from_slice(&ring(context).seal(rtp_iv(*salt, ssrc, index), head, payload));
+    let is_right = rooms.iter().all(|room| room.starts_with(expected));
     rooms[2][header + len] ^= 1;
-    let mut packets = ArrayVec::<Open<'_, R>, 3>::new();
+    let mut jobs = ArrayVec::<OpenJob<'_, FanoutKey>, 3>::new();
     for room in &mut rooms {
-        packets.extend(Open::new(context, iv, header, &mut room[..expected.len()]));
+        let (buf, result) = (&mut room[..expected.len()], Err(OpenError::Pending));
+        jobs.push(OpenJob { key, ssrc, index, header_len: header, buf, result });
     }
-    kernel.open(&mut packets);
-    let held: [bool; 3] = core::array::from_fn(|at| packets[at].is_authentic);
-    is_right &= held == [true, true, false];
-    drop(packets);
-    is_right && rooms[..2].iter().all(|room| room[header..].starts_with(&plaintext[..len]))
+    kernel.open(&mut jobs);
+    let held = jobs.iter().map(|job| job.result).eq([Ok(len), Ok(len), Err(OpenError::BadTag)]);
+    drop(jobs);
+    let opens = rooms[..2].iter().all(|room| room[header..].starts_with(&plaintext[..len]));
+    is_right && held && opens
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{EgressIndex, PacketIndex};
     use crate::key::SessionKeys;
     use crate::transform::Outbound;
 
