@@ -34,9 +34,7 @@ mod seal;
 mod simd;
 
 pub use context::Context;
-pub use open::Open;
-pub use packet::{Packet, SealedPacket};
-pub use seal::Seal;
+pub use packet::{Packet, Record, SealedPacket};
 
 pub use simd::prefetch;
 use simd::{AesNi, Simd, Vaes, Vaes512};

@@ -1,64 +1,10 @@
 //! Open: the same way in the other direction. GHASH reads what the key stream is added to, so both go over the
 //! same group in one step, and no packet waits for another.
 
-use crate::context::Context;
 use crate::lanes::{ByTail, Head, Shape, Stream, by_tail, bytes, carry, group_powers};
 use crate::packet::{Packet, SealedPacket};
 use crate::simd::Simd;
-use crate::{IV, TAG, payload_len};
-
-/// A packet to open.
-#[derive(Debug)]
-pub struct Open<'a, const R: usize> {
-    context: &'a Context<R>,
-    iv: [u8; IV],
-    header: usize,
-    packet: &'a mut [u8],
-    /// Whether its tag held; `false` as long as nobody looked.
-    pub is_authentic: bool,
-}
-
-impl<'a, const R: usize> Open<'a, R> {
-    /// `packet` is the whole packet, header of `header` bytes, payload and tag. `None` when the kernel does not
-    /// take its shape: no header, or one above [`HEADER_MAX`], a payload above [`PAYLOAD_MAX`], no tag.
-    ///
-    /// [`HEADER_MAX`]: crate::HEADER_MAX
-    /// [`PAYLOAD_MAX`]: crate::PAYLOAD_MAX
-    #[inline]
-    pub fn new(
-        context: &'a Context<R>,
-        iv: [u8; IV],
-        header: usize,
-        packet: &'a mut [u8],
-    ) -> Option<Open<'a, R>> {
-        payload_len(packet.len(), header)?;
-        Some(Open { context, iv, header, packet, is_authentic: false })
-    }
-}
-
-impl<'a, const R: usize> Packet<'a, R> for Open<'a, R> {
-    #[inline(always)]
-    fn context(&self) -> &'a Context<R> {
-        self.context
-    }
-
-    #[inline(always)]
-    fn iv(&self) -> [u8; IV] {
-        self.iv
-    }
-
-    #[inline(always)]
-    fn bytes(&mut self) -> (&mut [u8], usize) {
-        (self.packet, self.header)
-    }
-}
-
-impl<'a, const R: usize> SealedPacket<'a, R> for Open<'a, R> {
-    #[inline(always)]
-    fn set_authentic(&mut self, is_authentic: bool) {
-        self.is_authentic = is_authentic;
-    }
-}
+use crate::{TAG, payload_len};
 
 pub(crate) fn burst<'a, S: Simd, const R: usize, const G: usize>(
     simd: S,

@@ -8,49 +8,7 @@ use crate::context::Context;
 use crate::lanes::{ByTail, Head, Shape, Stream, by_tail, bytes, carry, group_powers, products};
 use crate::packet::Packet;
 use crate::simd::{Block, Simd};
-use crate::{IV, PAYLOAD_MAX, TAG, payload_len};
-
-impl<'a, const R: usize> Packet<'a, R> for Seal<'a, R> {
-    #[inline(always)]
-    fn context(&self) -> &'a Context<R> {
-        self.context
-    }
-
-    #[inline(always)]
-    fn iv(&self) -> [u8; IV] {
-        self.iv
-    }
-
-    #[inline(always)]
-    fn bytes(&mut self) -> (&mut [u8], usize) {
-        (self.packet, self.header)
-    }
-}
-
-/// A packet to seal.
-#[derive(Debug)]
-pub struct Seal<'a, const R: usize> {
-    context: &'a Context<R>,
-    iv: [u8; IV],
-    header: usize,
-    packet: &'a mut [u8],
-}
-
-impl<'a, const R: usize> Seal<'a, R> {
-    /// `packet` is the whole packet: a finished header of `header` bytes, the payload or room for it, room
-    /// for the tag. `None` when the kernel does not take its shape: a header above [`HEADER_MAX`],
-    /// a payload above [`PAYLOAD_MAX`], no room for a tag.
-    #[inline]
-    pub fn new(
-        context: &'a Context<R>,
-        iv: [u8; IV],
-        header: usize,
-        packet: &'a mut [u8],
-    ) -> Option<Seal<'a, R>> {
-        payload_len(packet.len(), header)?;
-        Some(Seal { context, iv, header, packet })
-    }
-}
+use crate::{PAYLOAD_MAX, TAG};
 
 /// What a caller did not look at.
 const NO_ROOM: &str = "a packet has room for header, payload and tag";

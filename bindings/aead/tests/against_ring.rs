@@ -1,6 +1,6 @@
 //! Every shape of packet, on every path of this CPU, against `ring`.
 
-use aead::{AES_128, AES_256, Context, HEADER_MAX, Kernel, Open, Path, Seal, TAG};
+use aead::{AES_128, AES_256, Context, HEADER_MAX, Kernel, Path, Record, TAG};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 struct Pair<const R: usize> {
@@ -70,7 +70,7 @@ fn agree<const R: usize>(
             let begin = base(room);
             let packet = &mut room[begin..begin + header(at) + len + TAG];
             packet[..header(at)].copy_from_slice(&bytes(99 + at as u64, header(at)));
-            Seal::new(&pair.ours, iv(at), header(at), packet).unwrap()
+            Record::new(&pair.ours, iv(at), header(at), packet).unwrap()
         })
         .collect();
     kernel.seal(&payload, &mut jobs);
@@ -95,7 +95,7 @@ fn agree<const R: usize>(
             let packet = room[from..from + total].to_vec();
             copy.fill(0xdd);
             copy[begin..begin + total].copy_from_slice(&packet);
-            Open::new(&pair.ours, iv(at), header(at), &mut copy[begin..begin + total]).unwrap()
+            Record::new(&pair.ours, iv(at), header(at), &mut copy[begin..begin + total]).unwrap()
         })
         .collect();
     kernel.open(&mut jobs);
@@ -110,7 +110,7 @@ fn agree<const R: usize>(
         let mut packet = bytes(99, header(0));
         packet.extend_from_slice(&payload);
         packet.extend_from_slice(&[0; TAG]);
-        let mut job = Seal::new(&pair.ours, iv(0), header(0), &mut packet).unwrap();
+        let mut job = Record::new(&pair.ours, iv(0), header(0), &mut packet).unwrap();
         kernel.seal_in_place(len, &mut job);
         let from = base(&room[0]);
         assert_eq!(packet, room[0][from..from + packet.len()], "{kernel:?} in place, len {len}");
@@ -157,7 +157,7 @@ fn a_changed_bit_anywhere_is_refused_and_leaves_zeros() {
             for bit in 0..8 * sealed.len() {
                 let mut packet = sealed.clone();
                 packet[bit / 8] ^= 1 << (bit % 8);
-                let mut job = [Open::new(&pair.ours, [9; 12], 20, &mut packet).unwrap()];
+                let mut job = [Record::new(&pair.ours, [9; 12], 20, &mut packet).unwrap()];
                 kernel.open(&mut job);
                 assert!(!job[0].is_authentic, "{kernel:?} len {len} bit {bit}");
                 assert!(packet[20..20 + len].iter().all(|byte| *byte == 0), "{kernel:?} {len}");
@@ -186,7 +186,7 @@ fn a_burst_of_many_lengths_is_opened_packet_by_packet() {
                 .iter_mut()
                 .enumerate()
                 .map(|(at, packet)| {
-                    Open::new(&pairs[at].ours, [at as u8; 12], 12 + at, packet).unwrap()
+                    Record::new(&pairs[at].ours, [at as u8; 12], 12 + at, packet).unwrap()
                 })
                 .collect();
             kernel.open(&mut jobs);
@@ -208,13 +208,13 @@ fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written()
     let pair = pair_128(kernels()[0], 1);
     let mut packet = [7; 8192];
     for (header, total) in [(81, 200), (0, 15), (20, 35), (12, 12 + 4001 + TAG), (usize::MAX, 40)] {
-        assert!(Seal::new(&pair.ours, [0; 12], header, &mut packet[..total]).is_none());
-        assert!(Open::new(&pair.ours, [0; 12], header, &mut packet[..total]).is_none());
+        assert!(Record::new(&pair.ours, [0; 12], header, &mut packet[..total]).is_none());
     }
-    assert!(Seal::new(&pair.ours, [0; 12], 80, &mut packet[..80 + 4000 + TAG]).is_some());
+    assert!(Record::new(&pair.ours, [0; 12], 80, &mut packet[..80 + 4000 + TAG]).is_some());
     let largest = bytes(1, 4000);
     for kernel in kernels() {
-        let mut job = [Seal::new(&pair.ours, [2; 12], 12, &mut packet[..12 + 4000 + TAG]).unwrap()];
+        let mut job =
+            [Record::new(&pair.ours, [2; 12], 12, &mut packet[..12 + 4000 + TAG]).unwrap()];
         kernel.seal(&largest, &mut job);
         let expected = ring_seal(&pair.ring, [2; 12], &[7; 12], &largest);
         assert_eq!(packet[..expected.len()], expected, "{kernel:?}");
@@ -226,7 +226,7 @@ fn shapes_that_the_kernel_does_not_take_are_refused_before_anything_is_written()
 fn a_packet_that_is_too_short_for_the_payload_is_a_mistake() {
     let pair = pair_128(kernels()[0], 1);
     let mut packet = [0; 100];
-    let mut job = [Seal::new(&pair.ours, [0; 12], 12, &mut packet).unwrap()];
+    let mut job = [Record::new(&pair.ours, [0; 12], 12, &mut packet).unwrap()];
     kernels()[0].seal(&[1; 73], &mut job);
 }
 

@@ -3,7 +3,7 @@
 
 mod machine_code;
 
-use aead::{Kernel, Open, Path, Seal};
+use aead::{Kernel, Path, Record};
 use machine_code::{count, is_of_lengths, seal_and_open};
 
 /// Everything that the kernel has, so that it is in this program.
@@ -11,12 +11,12 @@ fn use_everything() {
     for kernel in Path::ALL.into_iter().filter_map(Kernel::with) {
         let (small, large) = (kernel.aes_128(&[1; 16]), kernel.aes_256(&[2; 32]));
         let mut packet = [0; 100];
-        kernel.seal(&[3; 72], &mut [Seal::new(&small, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.open(&mut [Open::new(&small, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.seal_in_place(72, &mut Seal::new(&large, [0; 12], 12, &mut packet).unwrap());
-        kernel.open(&mut [Open::new(&large, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.seal(&[3; 72], &mut [Seal::new(&large, [0; 12], 12, &mut packet).unwrap()]);
-        kernel.seal_in_place(72, &mut Seal::new(&small, [0; 12], 12, &mut packet).unwrap());
+        kernel.seal(&[3; 72], &mut [Record::new(&small, [0; 12], 12, &mut packet).unwrap()]);
+        kernel.open(&mut [Record::new(&small, [0; 12], 12, &mut packet).unwrap()]);
+        kernel.seal_in_place(72, &mut Record::new(&large, [0; 12], 12, &mut packet).unwrap());
+        kernel.open(&mut [Record::new(&large, [0; 12], 12, &mut packet).unwrap()]);
+        kernel.seal(&[3; 72], &mut [Record::new(&large, [0; 12], 12, &mut packet).unwrap()]);
+        kernel.seal_in_place(72, &mut Record::new(&small, [0; 12], 12, &mut packet).unwrap());
     }
 }
 

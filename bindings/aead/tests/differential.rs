@@ -2,7 +2,7 @@
 //! `ROOMLANE_CASES=100000000 cargo test --release -p roomlane-aead --test differential`. A failure names its seed,
 //! and `ROOMLANE_SEED` begins with that.
 
-use aead::{Context, HEADER_MAX, Kernel, Open, Path, Seal, TAG};
+use aead::{Context, HEADER_MAX, Kernel, Path, Record, TAG};
 use aes_gcm::{AeadInOut, Aes128Gcm, Aes256Gcm, KeyInit};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -61,7 +61,7 @@ fn round<const R: usize>(kernel: Kernel, keys: &[Key<R>], random: &mut Random) -
         random.fill(&mut ivs[at]);
         random.fill(&mut room[begin..begin + header]);
         let packet = &mut room[begin..begin + header + len + TAG];
-        jobs.push(Seal::new(&keys[places[at].2].ours, ivs[at], header, packet).unwrap());
+        jobs.push(Record::new(&keys[places[at].2].ours, ivs[at], header, packet).unwrap());
     }
     kernel.seal(plaintext, &mut jobs);
     drop(jobs);
@@ -96,7 +96,7 @@ fn round<const R: usize>(kernel: Kernel, keys: &[Key<R>], random: &mut Random) -
     for (at, room) in rooms[..count].iter_mut().enumerate() {
         let (begin, header, key) = places[at];
         let packet = &mut room[begin..begin + header + len + TAG];
-        jobs.push(Open::new(&keys[key].ours, ivs[at], header, packet).unwrap());
+        jobs.push(Record::new(&keys[key].ours, ivs[at], header, packet).unwrap());
     }
     kernel.open(&mut jobs);
     for (at, job) in jobs.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The kernel touches nothing but its packets and its plaintext: each of them ends, and then begins, where the
 //! next page may not be touched, so that a byte too far is a fault of the whole process.
 
-use aead::{Kernel, Open, Path, Seal, TAG};
+use aead::{Kernel, Path, Record, TAG};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 const PAGE: usize = 4096;
@@ -55,15 +55,15 @@ fn nothing_beyond_packets_and_plaintext_is_touched() {
                 let plaintext = at_fence(&mut plain, len, at_end);
                 let packets = [&mut one, &mut two].map(|page| at_fence(page, total, at_end));
                 let mut jobs =
-                    packets.map(|packet| Seal::new(&context, [1; 12], header, packet).unwrap());
+                    packets.map(|packet| Record::new(&context, [1; 12], header, packet).unwrap());
                 kernel.seal(plaintext, &mut jobs);
                 let packets = [&mut one, &mut two].map(|page| at_fence(page, total, at_end));
                 let mut jobs =
-                    packets.map(|packet| Open::new(&context, [1; 12], header, packet).unwrap());
+                    packets.map(|packet| Record::new(&context, [1; 12], header, packet).unwrap());
                 kernel.open(&mut jobs);
                 assert!(jobs.iter().all(|job| job.is_authentic), "{kernel:?} {len} {header}");
                 let packet = at_fence(&mut one, total, at_end);
-                let mut job = Seal::new(&context, [1; 12], header, packet).unwrap();
+                let mut job = Record::new(&context, [1; 12], header, packet).unwrap();
                 kernel.seal_in_place(len, &mut job);
             }
         }

