@@ -27,13 +27,15 @@ pub struct Prefix {
 impl Prefix {
     /// Whether `other` is of the same family and has the same first `len` bits.
     pub fn contains(&self, other: IpAddr) -> bool {
-        let same = |a: u128, b: u128, bits: u32| {
-            let host = bits.saturating_sub(u32::from(self.len));
-            (a ^ b).checked_shr(host).unwrap_or(0) == 0
-        };
+        // In words of each family's own width: every datagram that leaves asks.
+        let host = |bits: u32| bits.saturating_sub(u32::from(self.len));
         match (self.ip, other) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(host(32)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(host(128)).unwrap_or(0) == 0
+            }
             _ => false,
         }
     }

@@ -147,7 +147,8 @@ pub(super) fn begin<'b, B: Buf>(
     behind: usize,
     buf: &'b mut B,
 ) -> Option<(usize, &'b mut [u8])> {
-    if slot.extends {
+    if slot.extends || slot.payload_type > 0x7f {
+        // It refuses a type that is none, too.
         return begin_extended(slot, media, place, behind, buf);
     }
     let out = buf.append(Template::LEN + behind)?;

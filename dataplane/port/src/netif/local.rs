@@ -17,8 +17,6 @@ pub(super) struct Local {
     /// Largest IP packet in bytes.
     pub(super) mtu: usize,
     addresses: ArrayVec<Prefix, ADDRESSES_MAX>,
-    /// Networks that our IPv4 addresses are on, as masks and what is left under them.
-    nets_v4: ArrayVec<(u32, u32), ADDRESSES_MAX>,
     gateway_v4: Option<Ipv4Addr>,
     gateway_v6: Option<Ipv6Addr>,
     udp_base: u16,
@@ -34,7 +32,6 @@ impl Local {
             vlan: (config.vlan != 0).then_some(config.vlan),
             mtu,
             addresses: config.addresses.iter().copied().take(ADDRESSES_MAX).collect(),
-            nets_v4: nets_v4(config).take(ADDRESSES_MAX).collect(),
             gateway_v4: gateways().find_map(|ip| match ip {
                 IpAddr::V4(ip) => Some(*ip),
                 IpAddr::V6(_) => None,
@@ -75,19 +72,12 @@ impl Local {
     /// The neighbour that takes packets for `remote`: itself when on-link, else the family's
     /// gateway.
     pub(super) fn next_hop(&self, remote: IpAddr) -> Option<IpAddr> {
+        if self.addresses.iter().any(|a| a.contains(remote)) || is_link_local_v6(remote) {
+            return Some(remote);
+        }
         match remote {
-            IpAddr::V4(ip) => {
-                let bits = ip.to_bits();
-                let is_on_link = self.nets_v4.iter().any(|(mask, net)| bits & mask == *net);
-                if is_on_link { Some(remote) } else { self.gateway_v4.map(IpAddr::V4) }
-            }
-            IpAddr::V6(_) => {
-                let is_on_link = self.addresses.iter().any(|a| a.contains(remote));
-                match is_on_link || is_link_local_v6(remote) {
-                    true => Some(remote),
-                    false => self.gateway_v6.map(IpAddr::V6),
-                }
-            }
+            IpAddr::V4(_) => self.gateway_v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.gateway_v6.map(IpAddr::V6),
         }
     }
 
@@ -103,15 +93,4 @@ impl Local {
         let on_link = self.addresses.iter().find(|a| a.contains(neighbour));
         on_link.or_else(|| self.addresses.iter().find(of_family)).map(|a| a.ip)
     }
-}
-
-/// What decides for each datagram, by two instructions.
-fn nets_v4(config: &PortConfig) -> impl Iterator<Item = (u32, u32)> {
-    config.addresses.iter().filter_map(|prefix| match prefix.ip {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.len)).unwrap_or(0);
-            Some((mask, ip.to_bits() & mask))
-        }
-        IpAddr::V6(_) => None,
-    })
 }
